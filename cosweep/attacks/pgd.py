@@ -1,0 +1,75 @@
+"""Projected gradient descent (Madry et al., ICLR 2018) in the l-inf ball."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from cosweep.attacks.gradients import gradient_and_logits
+from cosweep.attacks.projection import clip_ball, clip_box, uniform_like
+from cosweep.attacks.single_step import single_step
+from cosweep.models.normalize import Classifier
+from cosweep.units import Box
+
+
+def random_start(x: Tensor, epsilon: float, box: Box, rng: torch.Generator) -> Tensor:
+    """Uniform perturbation in the ball, clipped to the box."""
+    return clip_box(uniform_like(x, epsilon, rng), x, box)
+
+
+def pgd(
+    model: Classifier,
+    x: Tensor,
+    y: Tensor,
+    *,
+    epsilon: float,
+    alpha: float,
+    steps: int,
+    box: Box,
+    rng: torch.Generator,
+) -> Tensor:
+    """Perturbation (N, C, H, W) after ``steps`` signed steps of ``alpha`` from a random start."""
+    delta = random_start(x, epsilon, box, rng)
+    for _ in range(steps):
+        delta = single_step(model, x, y, alpha=alpha, box=box, start=delta, epsilon=epsilon)
+    return delta
+
+
+def withstands_pgd(
+    model: Classifier,
+    x: Tensor,
+    y: Tensor,
+    *,
+    epsilon: float,
+    alpha: float,
+    steps: int,
+    restarts: int,
+    box: Box,
+    rng: torch.Generator,
+) -> Tensor:
+    """Which examples (N,) no iterate of any restart turns wrong, clean image included.
+
+    An example that is broken is not attacked again, so the cost falls with the robust accuracy.
+    """
+    standing = correct(model, x, y)
+    for _ in range(restarts):
+        start = random_start(x, epsilon, box, rng)
+        alive = standing.nonzero().flatten()
+        delta = start[alive]
+        for _ in range(steps):
+            if len(alive) == 0:
+                return torch.zeros_like(standing)
+            gradient, logits = gradient_and_logits(model, x[alive] + delta, y[alive])
+            kept = logits.argmax(dim=1) == y[alive]
+            alive, delta = alive[kept], delta[kept] + alpha * gradient[kept].sign()
+            delta = clip_box(clip_ball(delta, epsilon), x[alive], box)
+        standing = torch.zeros_like(standing)
+        standing[alive[correct(model, x[alive] + delta, y[alive])]] = True
+    return standing
+
+
+@torch.no_grad()
+def correct(model: Classifier, x: Tensor, y: Tensor) -> Tensor:
+    """Which examples (N,) the model labels right."""
+    return model(x).argmax(dim=1) == y
+

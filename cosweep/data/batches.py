@@ -1,0 +1,110 @@
+"""A data set on the trial's device: seeded batches by indexing, augmentation, interventions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cosweep.data.interventions import Apply, Intervention
+from cosweep.data.sources import Dataset
+from cosweep.seeding import generator
+from cosweep.units import Box
+
+_CROP_PADDING = 4
+_CHUNK = 4096
+
+
+class DeviceData:
+    """Train and test images of a trial, whole on one device, with its interventions.
+
+    Interventions act after augmentation, so that a flip does not turn a carrier into another class's.
+
+    Attributes:
+        box: [0, 1] widened to what the intervened images reach. A box narrower than the data would let
+            an attack strip part of an injected feature for free, as the released code's [0, 1] does.
+        mean, std: (C,) of the training images before intervention.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        interventions: Sequence[Intervention],
+        augment: str,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self.num_classes, self.shape = dataset.num_classes, dataset.shape
+        self.augment, self.seed, self.device = augment, seed, device
+        self.x_train = _images(dataset.x_train, dataset.max_value, device)
+        self.x_test = _images(dataset.x_test, dataset.max_value, device)
+        self.y_train = torch.tensor(dataset.y_train, device=device)
+        self.y_test = torch.tensor(dataset.y_test, device=device)
+        self.mean = self.x_train.mean(dim=(0, 2, 3))
+        self.std = self.x_train.std(dim=(0, 2, 3)).clamp_min(1e-3)
+        self._apply: list[Apply] = [
+            i.bind(dataset.num_classes, dataset.shape, device) for i in interventions
+        ]
+        self.box = self._measure_box()
+
+    @property
+    def train_examples(self) -> int:
+        """Number of training examples."""
+        return len(self.y_train)
+
+    def epoch_order(self, epoch: int) -> Tensor:
+        """(N,) order of the training examples in an epoch; depends on seed and epoch alone."""
+        shuffle = generator(self.seed, "order", epoch)
+        return torch.randperm(self.train_examples, generator=shuffle).to(self.device)
+
+    def train_batch(self, index: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        """Augmented, intervened images (N, C, H, W) and labels (N,) at ``index``."""
+        x, y = self.x_train[index], self.y_train[index]
+        if self.augment != "none":
+            x = _augment(x, generator(self.seed, "augment", step), crop=self.augment == "crop_flip")
+        return self.intervene(x, y), y
+
+    def test_subset(self, examples: int) -> tuple[Tensor, Tensor]:
+        """The first ``examples`` held-out images, intervened, and their labels; all if there are fewer."""
+        order = torch.randperm(len(self.y_test), generator=generator(0, "held out"))
+        index = order[:examples].to(self.device)
+        x, y = self.x_test[index], self.y_test[index]
+        return self.intervene(x, y), y
+
+    def intervene(self, x: Tensor, y: Tensor) -> Tensor:
+        """Images with every intervention applied, in order."""
+        for apply in self._apply:
+            x = apply(x, y)
+        return x
+
+    def _measure_box(self) -> Box:
+        low, high = 0.0, 1.0
+        if self._apply:
+            for x, y in ((self.x_train, self.y_train), (self.x_test, self.y_test)):
+                for chunk_x, chunk_y in zip(x.split(_CHUNK), y.split(_CHUNK), strict=True):
+                    intervened = self.intervene(chunk_x, chunk_y)
+                    low, high = min(low, intervened.min().item()), max(high, intervened.max().item())
+        return Box(low, high)
+
+
+def _images(pixels: NDArray[np.uint8], max_value: int, device: torch.device) -> Tensor:
+    return torch.tensor(pixels, device=device).to(torch.float32) / max_value
+
+
+def _augment(x: Tensor, rng: torch.Generator, *, crop: bool) -> Tensor:
+    """Random horizontal flips, and shifts by up to four pixels with zero padding."""
+    n, _, height, width = x.shape
+    flips = torch.randint(2, (n,), generator=rng).bool().to(x.device)
+    x = torch.where(flips[:, None, None, None], x.flip(-1), x)
+    if not crop:
+        return x
+    pad = _CROP_PADDING
+    padded = torch.nn.functional.pad(x, (pad, pad, pad, pad))
+    top, left = torch.randint(2 * pad + 1, (2, n), generator=rng).to(x.device)
+    rows = top[:, None] + torch.arange(height, device=x.device)
+    columns = left[:, None] + torch.arange(width, device=x.device)
+    picked = padded[torch.arange(n, device=x.device)[:, None, None], :, rows[:, :, None], columns[:, None, :]]
+    return picked.permute(0, 3, 1, 2).contiguous()

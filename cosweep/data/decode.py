@@ -1,0 +1,125 @@
+"""Reading image files into arrays: a folder per class, or Parquet with encoded images."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from cosweep.errors import CosweepError
+
+Split = tuple[NDArray[np.uint8], NDArray[np.int64]]
+_SPLITS = {"train": ("train",), "test": ("test", "validation", "valid", "val")}
+_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm"}
+
+
+def read_image_folder(root: Path, size: int | None) -> dict[str, Split]:
+    """Train and test images below ``root``; classes are numbered by sorted folder name.
+
+    Args:
+        root: Folder with train/CLASS/* and test/CLASS/* (or val/).
+        size: Side to resize and centre-crop to; None keeps sizes, which must then agree.
+
+    Raises:
+        CosweepError: If a split or class is absent, or a file is no image.
+    """
+    folders = {split: _find(root, names, "folder") for split, names in _SPLITS.items()}
+    classes = sorted(p.name for p in folders["train"].iterdir() if p.is_dir())
+    if not classes:
+        raise CosweepError(f"{folders['train']} has no folder per class; expected train/CLASS/*.png")
+    return {
+        split: _stack(_folder_items(folder, classes), size, folder) for split, folder in folders.items()
+    }
+
+
+def _folder_items(folder: Path, classes: list[str]) -> Iterator[tuple[bytes, int, str]]:
+    for label, name in enumerate(classes):
+        for file in sorted((folder / name).glob("*")):
+            if file.suffix.lower() in _SUFFIXES:
+                yield file.read_bytes(), label, str(file)
+
+
+def read_image_parquet(root: Path, size: int | None) -> dict[str, Split]:
+    """Train and test images of Parquet files ``train*.parquet`` and ``test*.parquet`` below ``root``.
+
+    The image column is ``image`` or ``img``, a struct with the encoded ``bytes``; the label column is
+    ``label`` or ``fine_label``. Needs pyarrow.
+
+    Args:
+        root: Folder that holds the files, directly or below data/.
+        size: Side to resize and centre-crop to; None keeps sizes, which must then agree.
+
+    Raises:
+        CosweepError: If files or columns are absent, or an image cannot be decoded.
+    """
+    import pyarrow.parquet as pq
+
+    splits: dict[str, Split] = {}
+    for split, names in _SPLITS.items():
+        first = _find(root, tuple(f"{name}*.parquet" for name in names), "file")
+        prefix = first.name.split("-")[0].split(".")[0]
+        files = sorted(first.parent.glob(f"{prefix}*.parquet"))
+        splits[split] = _stack(_parquet_items(pq, files), size, root)
+    return splits
+
+
+def _parquet_items(pq: Any, files: list[Path]) -> Iterator[tuple[bytes, int, str]]:
+    for file in files:
+        table = pq.ParquetFile(file)
+        names = table.schema_arrow.names
+        image = next((n for n in ("image", "img") if n in names), None)
+        label = next((n for n in ("label", "fine_label") if n in names), None)
+        if image is None or label is None:
+            raise CosweepError(f"{file}: expected columns image (or img) and label, found {', '.join(names)}")
+        for batch in table.iter_batches(batch_size=1024, columns=[image, label]):
+            rows = zip(batch.column(image).to_pylist(), batch.column(label).to_pylist(), strict=True)
+            for index, (encoded, y) in enumerate(rows):
+                yield encoded["bytes"], y, f"{file}, image {index}"
+
+
+def _find(root: Path, patterns: tuple[str, ...], what: str) -> Path:
+    for folder in (root, root / "data"):
+        for pattern in patterns:
+            found = sorted(folder.glob(pattern))
+            if found:
+                return found[0]
+    raise CosweepError(
+        f"no {what} {' or '.join(patterns)} in {root.absolute()}; set trial.data.root to the folder that holds it"
+    )
+
+
+def _stack(items: Iterable[tuple[bytes, int, str]], size: int | None, where: Path) -> Split:
+    images: list[NDArray[np.uint8]] = []
+    labels: list[int] = []
+    for encoded, label, name in items:
+        try:
+            images.append(_decode(encoded, size))
+        except (UnidentifiedImageError, OSError) as error:
+            raise CosweepError(f"{name}: not a readable image ({error})") from error
+        labels.append(label)
+        if images[-1].shape != images[0].shape:
+            raise CosweepError(
+                f"{name}: image of (C, H, W) {images[-1].shape}, the first was {images[0].shape}; "
+                "set trial.data.size to resize all"
+            )
+    if not images:
+        raise CosweepError(f"{where}: no images found")
+    return np.stack(images), np.asarray(labels, dtype=np.int64)
+
+
+def _decode(encoded: bytes, size: int | None) -> NDArray[np.uint8]:
+    with Image.open(io.BytesIO(encoded)) as opened:
+        image = opened.convert("L" if opened.mode in ("L", "1", "I;16") else "RGB")
+    if size is not None:
+        scale = size / min(image.size)
+        width, height = (max(size, round(side * scale)) for side in image.size)
+        left, top = (width - size) // 2, (height - size) // 2
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
+        image = image.crop((left, top, left + size, top + size))
+    pixels = np.asarray(image, dtype=np.uint8)
+    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)

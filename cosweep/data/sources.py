@@ -1,0 +1,227 @@
+"""Data sources: where images and labels come from. Loading is the only thing that touches files."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from abc import abstractmethod
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cosweep.data.decode import read_image_folder, read_image_parquet
+from cosweep.errors import CosweepError
+from cosweep.specs import Component, number
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Images and labels in memory, as plain arrays that processes can share.
+
+    Attributes:
+        x_train, x_test: (N, C, H, W) uint8, from 0 to ``max_value``.
+        y_train, y_test: (N,) int64 in [0, num_classes).
+        num_classes: K.
+        max_value: The value of a white pixel.
+    """
+
+    x_train: NDArray[np.uint8]
+    y_train: NDArray[np.int64]
+    x_test: NDArray[np.uint8]
+    y_test: NDArray[np.int64]
+    num_classes: int
+    max_value: int = 255
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of an image."""
+        channels, height, width = self.x_train.shape[1:]
+        return channels, height, width
+
+    def fingerprint(self) -> str:
+        """Twelve hexadecimal digits of the SHA-256 of all images and labels."""
+        digest = hashlib.sha256()
+        for array in (self.x_train, self.y_train, self.x_test, self.y_test):
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()[:12]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source(Component):
+    """Base of the data sources.
+
+    Attributes:
+        train_examples: Train on the first so many examples only; null takes all.
+        augment: ``flip``, ``crop_flip`` (4 pixels of padding) or ``none`` (as the released injected runs).
+    """
+
+    key: ClassVar[str] = "source"
+
+    train_examples: int | None = number(None, low=1)
+    augment: Literal["none", "flip", "crop_flip"] = "none"
+
+    @abstractmethod
+    def read(self) -> Dataset:
+        """All images of the source."""
+
+    def load(self) -> Dataset:
+        """The images that a trial uses.
+
+        Raises:
+            CosweepError: If the files are absent or unreadable; says where and how to mend it.
+        """
+        dataset = self.read()
+        n = self.train_examples
+        return dataset if n is None else replace(dataset, x_train=dataset.x_train[:n], y_train=dataset.y_train[:n])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Digits(Source):
+    """Handwritten digits, 8x8 grey, 1437 train and 360 test; ships with cosweep."""
+
+    name: ClassVar[str] = "digits"
+    source: ClassVar[str] = "UCI Optical Recognition of Handwritten Digits (CC BY 4.0), as in scikit-learn"
+
+    def read(self) -> Dataset:
+        with np.load(Path(__file__).with_name("digits.npz")) as stored:
+            x, y = stored["images"][:, None], stored["labels"].astype(np.int64)
+        # RandomState's stream is frozen by numpy, so the split is the same for every version.
+        order = np.random.RandomState(0).permutation(len(y))
+        train, test = order[:1437], order[1437:]
+        return Dataset(x[train], y[train], x[test], y[test], num_classes=10, max_value=16)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageParquet(Source):
+    """Parquet files as public image sets are published: image (or img) with bytes, and label."""
+
+    name: ClassVar[str] = "image_parquet"
+    source: ClassVar[str] = "folder with train*.parquet and test*.parquet (or validation*)"
+
+    root: str
+    size: int | None = number(None, low=1)
+
+    def read(self) -> Dataset:
+        return _dataset(read_image_parquet(Path(self.root).expanduser(), self.size))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageFolder(Source):
+    """Image files, one folder per class, below train/ and test/ (or val/)."""
+
+    name: ClassVar[str] = "image_folder"
+    source: ClassVar[str] = "folder train/CLASS/*.png, test/CLASS/*.png"
+
+    root: str
+    size: int | None = number(None, low=1)
+
+    def read(self) -> Dataset:
+        return _dataset(read_image_folder(Path(self.root).expanduser(), self.size))
+
+
+def _dataset(splits: dict[str, tuple[NDArray[np.uint8], NDArray[np.int64]]]) -> Dataset:
+    (x_train, y_train), (x_test, y_test) = splits["train"], splits["test"]
+    return Dataset(x_train, y_train, x_test, y_test, int(max(y_train.max(), y_test.max())) + 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TorchvisionSource(Source):
+    """Base of the named sets that torchvision reads, and downloads when they are absent.
+
+    The name says what the images are, so ``root`` is no part of a trial's identity.
+    """
+
+    dataset_class: ClassVar[str]
+    num_classes: ClassVar[int] = 10
+
+    root: str | None = field(default=None, metadata={"identity": False})
+
+    def folder(self) -> Path:
+        """Where the files are, or will be downloaded to."""
+        if self.root is not None:
+            return Path(self.root).expanduser()
+        cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+        return Path(cache).expanduser() / "cosweep" / self.name
+
+    def read(self) -> Dataset:
+        train, test = self._split(train=True), self._split(train=False)
+        return Dataset(*_arrays(train), *_arrays(test), num_classes=self.num_classes)
+
+    def _split(self, *, train: bool) -> Any:
+        import torchvision
+
+        build = getattr(torchvision.datasets, self.dataset_class)
+        which: dict[str, Any] = {"split": "train" if train else "test"} if self.name == "svhn" else {"train": train}
+        folder = self.folder()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            return build(str(folder), download=True, **which)
+        except Exception as error:
+            raise CosweepError(
+                f"data source {self.name}: no usable files in {folder}, and the download failed ({error}). "
+                f"On a machine with internet run: python -c \"import torchvision; "
+                f"torchvision.datasets.{self.dataset_class}('{folder}', download=True)\" and copy the folder here, "
+                "or name another with trial.data.root"
+            ) from error
+
+
+def _arrays(dataset: Any) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """(N, C, H, W) images and (N,) labels of a torchvision set, whatever order of axes it keeps."""
+    x = np.asarray(dataset.data, dtype=np.uint8)
+    y = np.asarray(dataset.labels if hasattr(dataset, "labels") else dataset.targets, dtype=np.int64)
+    if x.ndim == 3:
+        x = x[:, None]
+    elif x.shape[-1] == 3:
+        x = x.transpose(0, 3, 1, 2)
+    return np.ascontiguousarray(x), y
+
+
+@dataclass(frozen=True, kw_only=True)
+class CIFAR10(TorchvisionSource):
+    """CIFAR-10, 32x32 colour, 10 classes."""
+
+    name: ClassVar[str] = "cifar10"
+    source: ClassVar[str] = "Krizhevsky, 2009, through torchvision"
+    dataset_class: ClassVar[str] = "CIFAR10"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CIFAR100(TorchvisionSource):
+    """CIFAR-100, 32x32 colour, 100 classes."""
+
+    name: ClassVar[str] = "cifar100"
+    source: ClassVar[str] = "Krizhevsky, 2009, through torchvision"
+    dataset_class: ClassVar[str] = "CIFAR100"
+    num_classes: ClassVar[int] = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class SVHN(TorchvisionSource):
+    """Street View House Numbers, 32x32 colour, 10 classes."""
+
+    name: ClassVar[str] = "svhn"
+    source: ClassVar[str] = "Netzer et al., 2011, through torchvision"
+    dataset_class: ClassVar[str] = "SVHN"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FashionMNIST(TorchvisionSource):
+    """Fashion-MNIST, 28x28 grey, 10 classes."""
+
+    name: ClassVar[str] = "fashion_mnist"
+    source: ClassVar[str] = "Xiao et al., 2017, through torchvision"
+    dataset_class: ClassVar[str] = "FashionMNIST"
+
+
+SOURCES: dict[str, type[Source]] = {
+    "digits": Digits,
+    "cifar10": CIFAR10,
+    "cifar100": CIFAR100,
+    "svhn": SVHN,
+    "fashion_mnist": FashionMNIST,
+    "image_folder": ImageFolder,
+    "image_parquet": ImageParquet,
+}

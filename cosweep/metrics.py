@@ -1,0 +1,58 @@
+"""What a trial hands out: the core writes these, the results layer reads them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+
+
+class TrialStatus(StrEnum):
+    """How a trial ended. A stopped trial is a result, a failed one is not."""
+
+    COMPLETED = "completed"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+
+class TrialState(StrEnum):
+    """What a trial's curve shows."""
+
+    HEALTHY = "healthy"
+    CO = "co"
+    RECOVERED = "recovered"
+    DIVERGED = "diverged"
+    NOT_ROBUST = "not_robust"
+
+
+@dataclass(frozen=True)
+class ProbeMetrics:
+    """Cheap measurements of the model on a fixed held-out set; one row of ``curves``.
+
+    Accuracies are fractions counted over examples. A value that was not measured is NaN.
+
+    Attributes:
+        step: Optimisation steps done.
+        epoch: Epochs done, with fraction.
+        lr: Learning rate of the last step.
+        train_loss: Mean training loss per example since the last probe.
+        train_acc: Accuracy on the training batches as the method perturbed them, since the last probe.
+        clean_acc: Accuracy without perturbation.
+        fgsm_acc: Accuracy under plain FGSM at the trial's epsilon.
+        pgd_acc: Accuracy under PGD at the trial's epsilon.
+        grad_cos: Mean cosine of the input gradients at x and at x + uniform noise.
+    """
+
+    step: int
+    clean_acc: float
+    fgsm_acc: float
+    pgd_acc: float
+    epoch: float = math.nan
+    lr: float = math.nan
+    train_loss: float = math.nan
+    train_acc: float = math.nan
+    grad_cos: float = math.nan
+
+    def to_dict(self) -> dict[str, float]:
+        """Column name to value."""
+        return asdict(self)

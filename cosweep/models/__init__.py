@@ -1,0 +1,13 @@
+"""Models that a trial may train."""
+
+from cosweep.models.base import Model
+from cosweep.models.preact_resnet import PreActResNet, PreActResNet18
+from cosweep.models.small_cnn import SmallCNN
+
+MODELS: dict[str, type[Model]] = {
+    "preact_resnet": PreActResNet,
+    "preact_resnet18": PreActResNet18,
+    "small_cnn": SmallCNN,
+}
+
+__all__ = ["MODELS", "Model"]

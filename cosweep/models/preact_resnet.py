@@ -1,0 +1,75 @@
+"""Pre-activation residual networks (He et al., ECCV 2016) of any width and depth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from cosweep.models.base import Model
+from cosweep.specs import number
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreActResNet(Model):
+    """Pre-activation ResNet; stage i has ``width * 2**i`` channels and ``blocks[i]`` blocks."""
+
+    name: ClassVar[str] = "preact_resnet"
+    source: ClassVar[str] = "He et al., ECCV 2016"
+
+    width: int = number(8, low=1)
+    blocks: tuple[int, ...] = number((1, 1), low=1)
+
+    def network(self, num_classes: int, shape: tuple[int, int, int]) -> nn.Module:
+        return _Network(shape[0], num_classes, self.width, self.blocks)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreActResNet18(PreActResNet):
+    """The PreActResNet18 of the fast adversarial training literature: width 64, blocks 2, 2, 2, 2."""
+
+    name: ClassVar[str] = "preact_resnet18"
+    source: ClassVar[str] = "He et al., ECCV 2016; Wong et al., ICLR 2020"
+
+    width: int = number(64, low=1)
+    blocks: tuple[int, ...] = number((2, 2, 2, 2), low=1)
+
+
+class _Network(nn.Module):
+    def __init__(self, channels: int, num_classes: int, width: int, blocks: tuple[int, ...]) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(channels, width, 3, padding=1, bias=False)
+        layers: list[nn.Module] = []
+        fan_in = width
+        for stage, count in enumerate(blocks):
+            fan_out = width * 2**stage
+            for block in range(count):
+                layers.append(_Block(fan_in, fan_out, stride=2 if stage and not block else 1))
+                fan_in = fan_out
+        self.blocks = nn.Sequential(*layers)
+        self.norm = nn.BatchNorm2d(fan_in)
+        self.head = nn.Linear(fan_in, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = functional.relu(self.norm(self.blocks(self.stem(x))))
+        logits: Tensor = self.head(x.mean(dim=(2, 3)))
+        return logits
+
+
+class _Block(nn.Module):
+    def __init__(self, fan_in: int, fan_out: int, stride: int) -> None:
+        super().__init__()
+        self.norm1 = nn.BatchNorm2d(fan_in)
+        self.conv1 = nn.Conv2d(fan_in, fan_out, 3, stride=stride, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(fan_out)
+        self.conv2 = nn.Conv2d(fan_out, fan_out, 3, padding=1, bias=False)
+        same = stride == 1 and fan_in == fan_out
+        self.shortcut = None if same else nn.Conv2d(fan_in, fan_out, 1, stride=stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        activated = functional.relu(self.norm1(x))
+        shortcut = x if self.shortcut is None else self.shortcut(activated)
+        out: Tensor = self.conv2(functional.relu(self.norm2(self.conv1(activated))))
+        return out + shortcut

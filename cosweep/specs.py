@@ -1,0 +1,280 @@
+"""Frozen dataclasses that describe a trial, and how one is built from what a user wrote.
+
+A :class:`Spec` checks its own fields. A :class:`Component` is a spec chosen by name from a registry
+(a method, a model, an intervention, a data source); it also carries the behaviour it describes.
+Building collects every fault of a definition and raises them together.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import types
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields
+from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from cosweep.errors import Fault, SpecError, unknown_name
+from cosweep.units import GREY_LEVELS, parse_pixels
+
+T = TypeVar("T", bound="Spec")
+
+
+def number(
+    default: object,
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+    above: float = -math.inf,
+    pixels: bool = False,
+) -> Any:
+    """Dataclass field for a number in [low, high], strictly greater than ``above``."""
+    limits = {"low": low, "high": high, "above": above, "pixels": pixels}
+    return field(default=default, metadata=limits)
+
+
+def pixel_quantity(default: object) -> Any:
+    """Dataclass field for a quantity on the pixel scale, in [0, 1]; YAML may say ``8/255``."""
+    return number(default, low=0.0, high=1.0, pixels=True)
+
+
+def choice(default: str, known: Mapping[str, object]) -> Any:
+    """Dataclass field for a name out of a registry."""
+    return field(default=default, metadata={"choices": known})
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Base of every spec: checks the limits that its fields declare."""
+
+    def __post_init__(self) -> None:
+        faults = [
+            Fault(f.name, message)
+            for f in fields(self)
+            if (message := _limit_fault(f, getattr(self, f.name)))
+        ]
+        if faults:
+            raise SpecError(faults)
+
+    def resolve(self, name: str, value: object) -> None:
+        """Fill an unset field, in ``__post_init__``, with the default its other fields imply."""
+        if getattr(self, name) is None:
+            object.__setattr__(self, name, value)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data that builds an equal spec; a component's name included."""
+        plain: dict[str, Any] = _plain(self)
+        return plain
+
+
+@dataclass(frozen=True)
+class Component(Spec):
+    """A spec chosen by name. ``key`` is the YAML key that holds the name."""
+
+    key: ClassVar[str] = "name"
+    name: ClassVar[str]
+    source: ClassVar[str] = ""
+
+
+Menus = Mapping[type[Component], Mapping[str, type[Component]]]
+"""For each component base: the registry of names a definition may use."""
+
+
+def spec_hash(spec: Spec) -> str:
+    """Twelve hexadecimal digits of the SHA-256 of the canonical JSON of the spec's identity."""
+    return hashlib.sha256(canonical_json(_plain(spec, identity=True)).encode()).hexdigest()[:12]
+
+
+def canonical_json(data: object) -> str:
+    """The one JSON text of plain data: sorted keys, no spaces, shortest exact floats."""
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def build(cls: type[T], raw: object, menus: Menus, path: str = "") -> T:
+    """Spec of class ``cls`` from plain data, as read from YAML.
+
+    Args:
+        cls: The spec class; a component base is looked up in ``menus``.
+        raw: A mapping; missing keys take the field's default.
+        menus: Registries of components.
+        path: Where ``raw`` stands in the definition, for messages.
+
+    Raises:
+        SpecError: With every fault below ``path``.
+    """
+    if not isinstance(raw, Mapping):
+        raise SpecError([Fault(path, f"expected a mapping of options, got {raw!r}")])
+    options = dict(raw)
+    if issubclass(cls, Component) and cls in menus:
+        cls = _choose(cls, options, menus[cls], path)
+    known = {f.name: f for f in fields(cls)}
+    hints = get_type_hints(cls)
+    faults: list[Fault] = []
+    values: dict[str, Any] = {}
+    for name, value in options.items():
+        where = f"{path}.{name}" if path else str(name)
+        if name not in known:
+            faults.append(Fault(where, unknown_name("key", name, known) + _owner(cls)))
+            continue
+        try:
+            values[name] = _convert(hints[name], known[name], value, menus, where)
+        except SpecError as error:
+            faults.extend(error.faults)
+    faults.extend(
+        Fault(f"{path}.{name}" if path else name, f"missing{_owner(cls)}")
+        for name, f in known.items()
+        if name not in options and f.default is MISSING and f.default_factory is MISSING
+    )
+    if not faults:
+        try:
+            return cls(**values)
+        except SpecError as error:
+            faults.extend(
+                Fault(f"{path}.{f.path}" if path and f.path else f.path or path, f.message)
+                for f in error.faults
+            )
+    else:
+        faults.extend(_faults_of_values(cls, values, known, path))
+    raise SpecError(faults)
+
+
+def _owner(cls: type[Spec]) -> str:
+    return f" (for {cls.key}: {cls.name})" if issubclass(cls, Component) else ""
+
+
+def _faults_of_values(
+    cls: type[Spec], values: Mapping[str, Any], known: Mapping[str, Field[Any]], path: str
+) -> list[Fault]:
+    """Limit faults of the fields that could be read, when others could not."""
+    found = ((name, _limit_fault(known[name], value)) for name, value in values.items())
+    return [Fault(f"{path}.{name}" if path else name, text) for name, text in found if text]
+
+
+def _choose(
+    cls: type[Component], options: dict[str, Any], menu: Mapping[str, type[Component]], path: str
+) -> type[Any]:
+    what = path.rsplit(".", 1)[-1] if not path.rsplit(".", 1)[-1].isdigit() else cls.__name__.lower()
+    where = f"{path}.{cls.key}" if path else cls.key
+    if cls.key not in options:
+        names = ", ".join(sorted(menu))
+        raise SpecError([Fault(where, f"missing; say which {what} it is, one of: {names}")])
+    name = options.pop(cls.key)
+    if not isinstance(name, str) or name not in menu:
+        raise SpecError([Fault(where, unknown_name(what, name, menu))])
+    return menu[name]
+
+
+def _convert(hint: Any, spec_field: Field[Any], value: Any, menus: Menus, path: str) -> Any:
+    """Value of a field from plain data; raises SpecError at ``path`` on the wrong type."""
+    if get_origin(hint) in (Union, types.UnionType):
+        return _convert_union(get_args(hint), spec_field, value, menus, path)
+    if get_origin(hint) is tuple:
+        item = get_args(hint)[0]
+        if not isinstance(value, (list, tuple)):
+            raise SpecError([Fault(path, f"expected a list, got {value!r}")])
+        return _convert_items(item, spec_field, value, menus, path)
+    if get_origin(hint) is Literal:
+        if value not in get_args(hint):
+            raise SpecError([Fault(path, unknown_name("value", value, map(str, get_args(hint))))])
+        return value
+    if isinstance(hint, type) and issubclass(hint, Spec):
+        return build(hint, value, menus, path)
+    return _convert_scalar(hint, spec_field, value, path)
+
+
+def _convert_items(
+    item: Any, spec_field: Field[Any], value: Any, menus: Menus, path: str
+) -> tuple[Any, ...]:
+    faults: list[Fault] = []
+    items: list[Any] = []
+    for index, entry in enumerate(value):
+        try:
+            items.append(_convert(item, spec_field, entry, menus, f"{path}.{index}"))
+        except SpecError as error:
+            faults.extend(error.faults)
+    if faults:
+        raise SpecError(faults)
+    return tuple(items)
+
+
+def _convert_union(
+    arms: tuple[Any, ...], spec_field: Field[Any], value: Any, menus: Menus, path: str
+) -> Any:
+    """The first arm that takes the value; the message of the first arm, and the names beside it."""
+    if value is None and type(None) in arms:
+        return None
+    arms = tuple(arm for arm in arms if arm is not type(None))
+    words = [word for arm in arms if get_origin(arm) is Literal for word in get_args(arm)]
+    if value in words:
+        return value
+    try:
+        return _convert(arms[0], spec_field, value, menus, path)
+    except SpecError as error:
+        other = f", or {' or '.join(map(repr, words))}" if words else ""
+        raise SpecError([Fault(f.path, f.message + other) for f in error.faults]) from None
+
+
+def _convert_scalar(hint: Any, spec_field: Field[Any], value: Any, path: str) -> Any:
+    names = {float: "a number", int: "a whole number", str: "a text", bool: "true or false"}
+    fault = SpecError([Fault(path, f"expected {names.get(hint, hint)}, got {value!r}")])
+    if hint is float and spec_field.metadata.get("pixels"):
+        try:
+            return parse_pixels(value)
+        except ValueError as error:
+            raise SpecError([Fault(path, str(error))]) from None
+    if hint is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
+        # YAML 1.1 reads 5e-4 as a text, so a text that is a number is one.
+        try:
+            return float(value)
+        except ValueError:
+            raise fault from None
+    if hint is int and isinstance(value, float) and value.is_integer():
+        return int(value)
+    if hint is bool or not isinstance(value, bool):
+        if isinstance(value, hint):
+            return value
+    raise fault
+
+
+def _limit_fault(spec_field: Field[Any], value: Any) -> str:
+    """What is wrong with a value by its field's limits, or an empty text."""
+    limits = spec_field.metadata
+    if "choices" in limits and value not in limits["choices"]:
+        return unknown_name(spec_field.name, value, limits["choices"])
+    if "low" not in limits:
+        return ""
+    for item in value if isinstance(value, tuple) else (value,):
+        if isinstance(item, (int, float)) and not _within(item, limits):
+            return f"must be {_range(limits)}, got {item!r}{_pixel_hint(item, limits)}"
+    return ""
+
+
+def _within(value: float, limits: Mapping[str, Any]) -> bool:
+    return math.isfinite(value) and limits["low"] <= value <= limits["high"] and value > limits["above"]
+
+
+def _range(limits: Mapping[str, Any]) -> str:
+    low, high, above = limits["low"], limits["high"], limits["above"]
+    if math.isfinite(above):
+        return f"above {above:g}" + (f" and at most {high:g}" if math.isfinite(high) else "")
+    if math.isfinite(low):
+        return f"in [{low:g}, {high:g}]" if math.isfinite(high) else f"at least {low:g}"
+    return "a finite number"
+
+
+def _pixel_hint(value: float, limits: Mapping[str, Any]) -> str:
+    if limits["pixels"] and value > 1:
+        return f"; write {value:g}/{GREY_LEVELS} for {value:g} grey levels"
+    return ""
+
+
+def _plain(value: Any, *, identity: bool = False) -> Any:
+    """Plain data of a spec; with ``identity``, without the fields that do not change what it means."""
+    if isinstance(value, Spec):
+        head = {value.key: value.name} if isinstance(value, Component) else {}
+        kept = (f for f in fields(value) if not identity or f.metadata.get("identity", True))
+        return head | {f.name: _plain(getattr(value, f.name), identity=identity) for f in kept}
+    if isinstance(value, tuple):
+        return [_plain(item, identity=identity) for item in value]
+    return value

@@ -1,0 +1,113 @@
+"""Measuring a model: probes during training, and the robust evaluation at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from cosweep.attacks import correct, fgsm, input_gradient, uniform_like, withstands_pgd
+from cosweep.seeding import generator
+from cosweep.units import Box
+
+_CHUNK = 512
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Context in which the model is in eval mode; each module's own mode comes back after."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+@dataclass(frozen=True)
+class Accuracies:
+    """Fractions of the held-out examples, counted; and the mean gradient cosine."""
+
+    clean_acc: float
+    fgsm_acc: float
+    pgd_acc: float
+    grad_cos: float
+
+
+@dataclass(frozen=True)
+class Prober:
+    """Measures a model on a fixed held-out set with fixed noise, so that probes differ by the model alone.
+
+    Attributes:
+        x, y: (N, C, H, W) images inside ``box``, (N,) labels.
+        epsilon: Radius of the attacks.
+        pgd_steps: Steps of PGD, alpha epsilon / 4, one restart.
+        seed: Of the noise; the same for all probes of a trial.
+    """
+
+    x: Tensor
+    y: Tensor
+    epsilon: float
+    pgd_steps: int
+    box: Box
+    seed: int
+
+    def measure(self, model: nn.Module) -> Accuracies:
+        """All accuracies and the gradient cosine of a model, which is left in the mode it was in."""
+        with evaluating(model):
+            clean = correct(model, self.x, self.y)
+            perturbed = self.x + fgsm(model, self.x, self.y, self.epsilon, self.box)
+            return Accuracies(
+                clean_acc=_share(clean),
+                fgsm_acc=_share(correct(model, perturbed, self.y)),
+                pgd_acc=robust_accuracy(
+                    model, self.x, self.y, epsilon=self.epsilon, steps=self.pgd_steps, restarts=1,
+                    box=self.box, seed=self.seed,
+                ),
+                grad_cos=self._grad_cos(model),
+            )  # fmt: skip
+
+    def _grad_cos(self, model: nn.Module) -> float:
+        """Mean cosine of the input gradients at x and x + U(-epsilon, epsilon)
+        (Andriushchenko and Flammarion, NeurIPS 2020, equation 3)."""
+        noise = uniform_like(self.x, self.epsilon, generator(self.seed, "grad_cos"))
+        at_x = input_gradient(model, self.x, self.y).flatten(1)
+        nearby = input_gradient(model, self.x + noise, self.y).flatten(1)
+        return functional.cosine_similarity(at_x, nearby).mean().item()
+
+
+def robust_accuracy(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    *,
+    epsilon: float,
+    steps: int,
+    restarts: int,
+    box: Box,
+    seed: int,
+) -> float:
+    """Fraction of examples that stay right under every iterate of PGD with alpha epsilon / 4.
+
+    An example counts as broken by any iterate, its clean image included, so more steps or restarts never
+    raise the number.
+    """
+    rng = generator(seed, "pgd")
+    with evaluating(model):
+        standing = [
+            withstands_pgd(
+                model, chunk_x, chunk_y, epsilon=epsilon, alpha=epsilon / 4, steps=steps,
+                restarts=restarts, box=box, rng=rng,
+            )
+            for chunk_x, chunk_y in zip(x.split(_CHUNK), y.split(_CHUNK), strict=True)
+        ]  # fmt: skip
+    return _share(torch.cat(standing))
+
+
+def _share(hits: Tensor) -> float:
+    return int(hits.sum()) / len(hits)

@@ -1,0 +1,229 @@
+"""One trial from start to end: training, probes, the detector, the replay, the final evaluation."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from cosweep.data import Dataset
+from cosweep.data.batches import DeviceData
+from cosweep.detection import DETECTORS, Detector, Verdict
+from cosweep.errors import CosweepError
+from cosweep.metrics import ProbeMetrics, TrialState, TrialStatus
+from cosweep.seeding import derive_seed
+from cosweep.training.evaluation import Accuracies, Prober, robust_accuracy
+from cosweep.training.trainer import Trainer
+from cosweep.training.trial_spec import TrialSpec
+
+
+@dataclass
+class Timings:
+    """Seconds spent on each part of a trial."""
+
+    train_seconds: float = 0.0
+    probe_seconds: float = 0.0
+    eval_seconds: float = 0.0
+
+    @contextmanager
+    def measure(self, part: str) -> Iterator[None]:
+        """Context whose duration is added to a part."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            setattr(self, part, getattr(self, part) + time.perf_counter() - start)
+
+
+class TrialRun:
+    """A trial in progress: iterate over it for its probes; what it found is in the attributes.
+
+    Attributes:
+        verdict: The detector's verdict on the probes so far.
+        status: How it ended; None while it runs.
+        error: Why it ended early, if not by its own rules.
+        robust_acc: Accuracy under the final evaluation; NaN until then.
+        timings: Seconds by part.
+        steps: Optimisation steps done; a replay's steps are not counted.
+        total_steps: Steps of a trial that is not stopped.
+    """
+
+    def __init__(self, spec: TrialSpec, device: torch.device, dataset: Dataset | None = None) -> None:
+        self.spec, self.device = spec, device
+        self._dataset = dataset
+        self.verdict = Verdict(TrialState.NOT_ROBUST)
+        self.status: TrialStatus | None = None
+        self.error = ""
+        self.robust_acc = math.nan
+        self.timings = Timings()
+        self.steps = 0
+        self.total_steps = 0
+
+    def __iter__(self) -> Iterator[ProbeMetrics]:
+        with deterministic():
+            yield from self._run()
+
+    def _run(self) -> Iterator[ProbeMetrics]:
+        spec = self.spec
+        dataset = spec.data.load() if self._dataset is None else self._dataset
+        data = DeviceData(dataset, spec.interventions, spec.data.augment, spec.seed, self.device)
+        trainer = Trainer(spec, data, self.device)
+        prober = _prober(spec, data)
+        detector = DETECTORS[spec.stop.co.detector](data.num_classes)
+        self.total_steps = trainer.total_steps
+        replay = Replay(trainer, prober, detector)
+        while self.status is None:
+            due = min(spec.probe.every - trainer.step % spec.probe.every, trainer.total_steps - trainer.step)
+            with self.timings.measure("train_seconds"):
+                for _ in range(due):
+                    trainer.advance()
+                train_loss, train_acc = trainer.take_train_metrics()
+            self.steps = trainer.step
+            with self.timings.measure("probe_seconds"):
+                probe = _probe(trainer, prober.measure(trainer.model), train_loss, train_acc)
+                self._judge(probe, detector, replay)
+            self._decide(probe, trainer)
+            yield probe
+        with self.timings.measure("eval_seconds"):
+            self.robust_acc = _final_accuracy(spec, data, trainer)
+
+    def _judge(self, probe: ProbeMetrics, detector: Detector, replay: Replay) -> None:
+        found_before = detector.verdict.co
+        detector.update(probe)
+        if not math.isfinite(probe.train_loss):
+            detector.verdict = replace(detector.verdict, state=TrialState.DIVERGED)
+        if detector.verdict.co and not found_before:
+            detector.verdict = replay.refine(detector.verdict)
+        elif not detector.verdict.co:
+            replay.remember()
+        self.verdict = detector.verdict
+
+    def _decide(self, probe: ProbeMetrics, trainer: Trainer) -> None:
+        after = self.spec.stop.co.after_steps
+        if not math.isfinite(probe.train_loss):
+            self.status = TrialStatus.STOPPED
+            self.error = f"training loss is {probe.train_loss} by step {probe.step}; lower optimizer.lr_max"
+        elif trainer.step >= trainer.total_steps:
+            self.status = TrialStatus.COMPLETED
+        elif (
+            self.verdict.co_step is not None
+            and after != "never"
+            and trainer.step - self.verdict.co_step >= after
+        ):
+            self.status = TrialStatus.STOPPED
+
+
+def run_trial(spec: TrialSpec, device: str | torch.device = "cpu", dataset: Dataset | None = None) -> TrialRun:
+    """A trial to iterate over: each item is a probe; the outcome is on the returned object.
+
+    Args:
+        spec: What to train.
+        device: Where; the whole data set is kept there.
+        dataset: The images of ``spec.data`` if they are loaded already.
+
+    Raises:
+        CosweepError: While iterating, if the data cannot be loaded or carry the interventions.
+    """
+    return TrialRun(spec, torch.device(device), dataset)
+
+
+class Replay:
+    """Finds a breaking point to the step: goes back to the last healthy probe and probes every step.
+
+    Costs at most one probe interval of training and as many probes.
+    """
+
+    def __init__(self, trainer: Trainer, prober: Prober, detector: Detector) -> None:
+        self.trainer, self.prober, self.detector = trainer, prober, detector
+        self._healthy: dict[str, Any] = trainer.snapshot()
+        self._onset: tuple[int, str] | None = None
+
+    def remember(self) -> None:
+        """Keep the state at a healthy probe, or the trace to retrace at the first suspect one."""
+        if not self.detector.suspect:
+            self._healthy, self._onset = self.trainer.snapshot(), None
+        elif self._onset is None:
+            self._onset = (self.trainer.step, self.trainer.digest())
+
+    def refine(self, verdict: Verdict) -> Verdict:
+        """Verdict with the first step from which every step up to the onset probe looks collapsed.
+
+        Raises:
+            ReplayError: If the replay does not retrace the trajectory bit for bit.
+        """
+        if self._onset is None:  # a detector that confirms at once: the onset is the present state
+            self._onset = (self.trainer.step, self.trainer.digest())
+        onset_step, onset_digest = self._onset
+        present = self.trainer.snapshot()
+        self.trainer.restore(self._healthy)
+        first = onset_step
+        collapsed: list[tuple[int, bool]] = []
+        while self.trainer.step < onset_step:
+            self.trainer.advance()
+            probe = _probe(self.trainer, self.prober.measure(self.trainer.model), math.nan, math.nan)
+            collapsed.append((probe.step, self.detector.collapsed(probe)))
+        if self.trainer.digest() != onset_digest:
+            raise ReplayError(
+                f"the replay of steps {self._healthy['step']}-{onset_step} did not retrace the training; "
+                "an operation of this model or method is not deterministic on this device"
+            )
+        for step, looks_collapsed in reversed(collapsed):
+            if not looks_collapsed:
+                break
+            first = step
+        self.trainer.restore(present)
+        return replace(verdict, co_step=first)
+
+
+class ReplayError(CosweepError):
+    """A replay that left the trajectory it was to retrace."""
+
+
+@contextmanager
+def deterministic() -> Iterator[None]:
+    """Context in which torch picks deterministic kernels and full float32; settings come back after."""
+    algorithms = torch.are_deterministic_algorithms_enabled()
+    benchmark = torch.backends.cudnn.benchmark
+    tf32 = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(algorithms)
+        torch.backends.cudnn.benchmark = benchmark
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = tf32
+
+
+def _prober(spec: TrialSpec, data: DeviceData) -> Prober:
+    x, y = data.test_subset(spec.probe.examples)
+    seed = derive_seed(spec.seed, "probe")
+    return Prober(x, y, spec.method.epsilon, spec.probe.pgd_steps, data.box, seed)
+
+
+def _probe(trainer: Trainer, measured: Accuracies, train_loss: float, train_acc: float) -> ProbeMetrics:
+    return ProbeMetrics(
+        step=trainer.step,
+        epoch=trainer.epoch,
+        lr=trainer.lr,
+        train_loss=train_loss,
+        train_acc=train_acc,
+        clean_acc=measured.clean_acc,
+        fgsm_acc=measured.fgsm_acc,
+        pgd_acc=measured.pgd_acc,
+        grad_cos=measured.grad_cos,
+    )
+
+
+def _final_accuracy(spec: TrialSpec, data: DeviceData, trainer: Trainer) -> float:
+    x, y = data.test_subset(spec.final.examples)
+    return robust_accuracy(
+        trainer.model, x, y, epsilon=spec.method.epsilon, steps=spec.final.steps,
+        restarts=spec.final.restarts, box=data.box, seed=derive_seed(spec.seed, "final"),
+    )  # fmt: skip

@@ -1,0 +1,113 @@
+"""The training of one model, one optimisation step at a time, from any step again."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cosweep.data.batches import DeviceData
+from cosweep.seeding import derive_seed, generator
+from cosweep.training.schedules import SCHEDULES
+from cosweep.training.trial_spec import OptimizerSpec, TrialSpec
+
+
+class Trainer:
+    """Trains the model of a spec. All randomness of a step follows from the seed and the step's number.
+
+    So a step repeats exactly from a snapshot, whatever was measured in between.
+    """
+
+    def __init__(self, spec: TrialSpec, data: DeviceData, device: torch.device) -> None:
+        self.spec, self.data = spec, data
+        self.model = spec.model.build(
+            data.num_classes, data.shape, data.mean, data.std, derive_seed(spec.seed, "init")
+        ).to(device)
+        self.optimizer = _optimizer(spec.optimizer, self.model)
+        batch = spec.optimizer.batch_size
+        self.steps_per_epoch = -(-data.train_examples // batch)
+        self.total_steps = spec.optimizer.epochs * self.steps_per_epoch
+        self.step = 0
+        self.lr = 0.0
+        self._loss = torch.zeros((), device=device)
+        self._correct = torch.zeros((), device=device)
+        self._seen = 0
+        self._order = (-1, torch.empty(0))
+
+    @property
+    def epoch(self) -> float:
+        """Epochs done, with fraction."""
+        return self.step / self.steps_per_epoch
+
+    def advance(self) -> None:
+        """One optimisation step on the next batch."""
+        optimizer, step = self.spec.optimizer, self.step
+        # The rate at the middle of the step: a triangular schedule then wastes no step at zero.
+        done = (step + 0.5) / self.total_steps
+        self.lr = optimizer.lr_max * SCHEDULES[optimizer.schedule](done, optimizer.peak)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.lr
+        x, y = self.data.train_batch(self._batch_index(), step)
+        self.model.train()
+        rng = generator(self.spec.seed, "step", step)
+        loss, logits = self.spec.method.loss(self.model, x, y, self.data.box, rng)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self._loss += loss.detach() * len(y)
+        self._correct += (logits.detach().argmax(dim=1) == y).sum()
+        self._seen += len(y)
+        self.step += 1
+
+    def _batch_index(self) -> Tensor:
+        epoch, position = divmod(self.step, self.steps_per_epoch)
+        if self._order[0] != epoch:
+            self._order = (epoch, self.data.epoch_order(epoch))
+        batch = self.spec.optimizer.batch_size
+        return self._order[1][position * batch : (position + 1) * batch]
+
+    def take_train_metrics(self) -> tuple[float, float]:
+        """Mean loss and accuracy over the training examples since the last call."""
+        seen = max(self._seen, 1)
+        loss, accuracy = self._loss.item() / seen, self._correct.item() / seen
+        self._loss.zero_()
+        self._correct.zero_()
+        self._seen = 0
+        return loss, accuracy
+
+    def snapshot(self) -> dict[str, Any]:
+        """Copy of everything that the next steps depend on; no generator state, since steps have none."""
+        return {
+            "model": {name: value.clone() for name, value in self.model.state_dict().items()},
+            "optimizer": copy.deepcopy(self.optimizer.state_dict()),
+            "step": self.step,
+            "lr": self.lr,
+            "train": (self._loss.clone(), self._correct.clone(), self._seen),
+        }
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Go back to a snapshot, which stays usable."""
+        self.model.load_state_dict(snapshot["model"])
+        self.optimizer.load_state_dict(copy.deepcopy(snapshot["optimizer"]))
+        self.step, self.lr = snapshot["step"], snapshot["lr"]
+        loss, correct, self._seen = snapshot["train"]
+        self._loss, self._correct = loss.clone(), correct.clone()
+
+    def digest(self) -> str:
+        """SHA-256 of the model's state, bit for bit."""
+        digest = hashlib.sha256()
+        for name, value in sorted(self.model.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+
+def _optimizer(spec: OptimizerSpec, model: torch.nn.Module) -> torch.optim.Optimizer:
+    if spec.name == "adam":
+        return torch.optim.Adam(model.parameters(), lr=spec.lr_max, weight_decay=spec.weight_decay)
+    return torch.optim.SGD(
+        model.parameters(), lr=spec.lr_max, momentum=spec.momentum, weight_decay=spec.weight_decay
+    )

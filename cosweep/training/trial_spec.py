@@ -1,0 +1,150 @@
+"""The full description of a trial, and its id."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+from cosweep.data import INTERVENTIONS, SOURCES, Intervention, Source
+from cosweep.data.sources import Digits
+from cosweep.detection import DETECTORS
+from cosweep.methods import METHODS, Method
+from cosweep.methods.fgsm import FGSM
+from cosweep.models import MODELS, Model
+from cosweep.models.preact_resnet import PreActResNet
+from cosweep.specs import Menus, Spec, build, choice, number, spec_hash
+from cosweep.training.schedules import SCHEDULES
+
+MENUS: Menus = {Source: SOURCES, Intervention: INTERVENTIONS, Model: MODELS, Method: METHODS}
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerSpec(Spec):
+    """How the weights are trained.
+
+    Attributes:
+        name: ``sgd`` (with momentum) or ``adam``.
+        lr_max: Largest learning rate of the schedule.
+        peak: Where a triangular schedule peaks, as a fraction of all steps.
+        weight_decay: Added to the gradient as weight_decay * weight.
+        epochs: Passes over the training examples; the short last batch is trained on as well.
+    """
+
+    name: Literal["sgd", "adam"] = "sgd"
+    lr_max: float = number(0.2, above=0.0)
+    momentum: float = number(0.9, low=0.0, high=1.0)
+    weight_decay: float = number(5e-4, low=0.0)
+    schedule: str = choice("triangular", SCHEDULES)
+    peak: float = number(0.5, low=0.0, high=1.0)
+    batch_size: int = number(64, low=1)
+    epochs: int = number(25, low=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeSpec(Spec):
+    """What is measured every ``every`` steps, on a fixed held-out set of ``examples`` images."""
+
+    every: int = number(11, low=1)
+    examples: int = number(256, low=1)
+    pgd_steps: int = number(10, low=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinalSpec(Spec):
+    """The robust evaluation at the end: PGD with alpha epsilon / 4 and random restarts."""
+
+    attack: Literal["pgd"] = "pgd"
+    steps: int = number(50, low=1)
+    restarts: int = number(10, low=1)
+    examples: int = number(1000, low=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class COStopSpec(Spec):
+    """Which detector decides, and for how many steps after the breaking point training goes on."""
+
+    detector: str = choice("collapse", DETECTORS)
+    after_steps: int | Literal["never"] = number(200, low=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StopSpec(Spec):
+    """When a trial ends early."""
+
+    co: COStopSpec = field(default_factory=COStopSpec)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialSpec(Spec):
+    """One model trained once. Every field can change the outcome, and only these can."""
+
+    data: Source = field(default_factory=Digits)
+    interventions: tuple[Intervention, ...] = ()
+    model: Model = field(default_factory=PreActResNet)
+    method: Method = field(default_factory=FGSM)
+    optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
+    probe: ProbeSpec = field(default_factory=ProbeSpec)
+    final: FinalSpec = field(default_factory=FinalSpec)
+    stop: StopSpec = field(default_factory=StopSpec)
+    seed: int = number(0, low=0)
+
+    @classmethod
+    def from_dict(cls, raw: object) -> TrialSpec:
+        """Spec from plain data.
+
+        Raises:
+            SpecError: With every fault of the data.
+        """
+        return build(cls, raw, MENUS)
+
+    @cached_property
+    def trial_id(self) -> str:
+        """Short hash of the canonical JSON: same spec, same id, on every machine."""
+        return spec_hash(self)
+
+    def flat(self) -> dict[str, Any]:
+        """Every scalar of the spec under its column name."""
+        return flat_columns(self)
+
+
+_PREFIXED = ("data", "probe", "final", "stop")
+
+
+def flat_columns(spec: TrialSpec) -> dict[str, Any]:
+    """Column name to value: leaf names, with the section before them where they would be unclear.
+
+    ``intervention`` joins the kinds with ``+``; an option of several interventions takes the first's
+    value; ``beta`` is 0 without an injection.
+    """
+    plain = spec.to_dict()
+    row: dict[str, Any] = {
+        "intervention": "+".join(i.name for i in spec.interventions) or "none",
+        "beta": 0.0,
+    }
+    chosen: dict[str, Any] = {}
+    for intervention in plain["interventions"]:
+        for name, value in intervention.items():
+            if name != "kind":
+                chosen.setdefault(name, value)
+    row |= chosen
+    for section in ("data", "model", "method", "optimizer", "probe", "final", "stop"):
+        row |= _section_columns(section, plain[section])
+    return row | {"seed": spec.seed}
+
+
+def _section_columns(section: str, options: dict[str, Any]) -> dict[str, Any]:
+    row: dict[str, Any] = {}
+    for name, value in options.items():
+        if isinstance(value, dict):
+            row |= {f"{section}_{key}": item for key, item in _section_columns(name, value).items()}
+        elif name == "name":
+            row[section] = value
+        else:
+            row[column_name(section, name)] = ",".join(map(str, value)) if isinstance(value, list) else value
+    return row
+
+
+def column_name(section: str, option: str) -> str:
+    """Column of ``trials`` that holds an option of a section of the spec."""
+    return f"{section}_{option}" if section in _PREFIXED else option

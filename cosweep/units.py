@@ -1,0 +1,47 @@
+"""Pixel quantities: the only place that knows 255.
+
+Everywhere else ``epsilon``, ``alpha`` and ``beta`` are floats on the scale of pixels in [0, 1].
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from typing import NamedTuple
+
+_FRACTION = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?)\s*/\s*([0-9]+)\s*")
+GREY_LEVELS = 255
+
+
+class Box(NamedTuple):
+    """Range of valid pixels; images and perturbed images stay inside it."""
+
+    low: float
+    high: float
+
+
+def parse_pixels(value: object) -> float:
+    """Float on the [0, 1] pixel scale from a number or a text such as ``"8/255"``.
+
+    The quotient is rounded once, so every machine reads the same float.
+
+    Raises:
+        ValueError: If the value is neither a number nor a fraction.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise ValueError(f"expected a number or a fraction such as 8/255, got {value!r}")
+    if isinstance(value, str):
+        match = _FRACTION.fullmatch(value)
+        if match and int(match[2]) != 0:
+            return float(Fraction(match[1]) / int(match[2]))
+    try:
+        return float(value)
+    except ValueError:
+        message = f"expected a number or a fraction such as 8/255, got {value!r}"
+        raise ValueError(message) from None
+
+
+def format_pixels(value: float) -> str:
+    """Text such as ``"8/255"``: grey levels to two decimals at most."""
+    levels = f"{value * GREY_LEVELS:.2f}".rstrip("0").rstrip(".")
+    return "0" if levels in ("0", "-0") else f"{levels}/{GREY_LEVELS}"
