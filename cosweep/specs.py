@@ -49,11 +49,7 @@ class Spec:
     """Base of every spec: checks the limits that its fields declare."""
 
     def __post_init__(self) -> None:
-        faults = [
-            Fault(f.name, message)
-            for f in fields(self)
-            if (message := _limit_fault(f, getattr(self, f.name)))
-        ]
+        faults = [Fault(f.name, message) for f in fields(self) if (message := _limit_fault(f, getattr(self, f.name)))]
         if faults:
             raise SpecError(faults)
 
@@ -131,8 +127,7 @@ def build(cls: type[T], raw: object, menus: Menus, path: str = "") -> T:
             return cls(**values)
         except SpecError as error:
             faults.extend(
-                Fault(f"{path}.{f.path}" if path and f.path else f.path or path, f.message)
-                for f in error.faults
+                Fault(f"{path}.{f.path}" if path and f.path else f.path or path, f.message) for f in error.faults
             )
     else:
         faults.extend(_faults_of_values(cls, values, known, path))
@@ -151,9 +146,7 @@ def _faults_of_values(
     return [Fault(f"{path}.{name}" if path else name, text) for name, text in found if text]
 
 
-def _choose(
-    cls: type[Component], options: dict[str, Any], menu: Mapping[str, type[Component]], path: str
-) -> type[Any]:
+def _choose(cls: type[Component], options: dict[str, Any], menu: Mapping[str, type[Component]], path: str) -> type[Any]:
     what = path.rsplit(".", 1)[-1] if not path.rsplit(".", 1)[-1].isdigit() else cls.__name__.lower()
     where = f"{path}.{cls.key}" if path else cls.key
     if cls.key not in options:
@@ -183,9 +176,7 @@ def _convert(hint: Any, spec_field: Field[Any], value: Any, menus: Menus, path: 
     return _convert_scalar(hint, spec_field, value, path)
 
 
-def _convert_items(
-    item: Any, spec_field: Field[Any], value: Any, menus: Menus, path: str
-) -> tuple[Any, ...]:
+def _convert_items(item: Any, spec_field: Field[Any], value: Any, menus: Menus, path: str) -> tuple[Any, ...]:
     faults: list[Fault] = []
     items: list[Any] = []
     for index, entry in enumerate(value):
@@ -198,9 +189,7 @@ def _convert_items(
     return tuple(items)
 
 
-def _convert_union(
-    arms: tuple[Any, ...], spec_field: Field[Any], value: Any, menus: Menus, path: str
-) -> Any:
+def _convert_union(arms: tuple[Any, ...], spec_field: Field[Any], value: Any, menus: Menus, path: str) -> Any:
     """The first arm that takes the value; the message of the first arm, and the names beside it."""
     if value is None and type(None) in arms:
         return None
@@ -231,9 +220,8 @@ def _convert_scalar(hint: Any, spec_field: Field[Any], value: Any, path: str) ->
             raise fault from None
     if hint is int and isinstance(value, float) and value.is_integer():
         return int(value)
-    if hint is bool or not isinstance(value, bool):
-        if isinstance(value, hint):
-            return value
+    if isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
+        return value
     raise fault
 
 

@@ -72,4 +72,3 @@ def withstands_pgd(
 def correct(model: Classifier, x: Tensor, y: Tensor) -> Tensor:
     """Which examples (N,) the model labels right."""
     return model(x).argmax(dim=1) == y
-

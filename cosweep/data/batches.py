@@ -45,9 +45,7 @@ class DeviceData:
         self.y_test = torch.tensor(dataset.y_test, device=device)
         self.mean = self.x_train.mean(dim=(0, 2, 3))
         self.std = self.x_train.std(dim=(0, 2, 3)).clamp_min(1e-3)
-        self._apply: list[Apply] = [
-            i.bind(dataset.num_classes, dataset.shape, device) for i in interventions
-        ]
+        self._apply: list[Apply] = [i.bind(dataset.num_classes, dataset.shape, device) for i in interventions]
         self.box = self._measure_box()
 
     @property
@@ -84,7 +82,7 @@ class DeviceData:
         low, high = 0.0, 1.0
         if self._apply:
             for x, y in ((self.x_train, self.y_train), (self.x_test, self.y_test)):
-                for chunk_x, chunk_y in zip(x.split(_CHUNK), y.split(_CHUNK), strict=True):
+                for chunk_x, chunk_y in zip(torch.split(x, _CHUNK), torch.split(y, _CHUNK), strict=True):
                     intervened = self.intervene(chunk_x, chunk_y)
                     low, high = min(low, intervened.min().item()), max(high, intervened.max().item())
         return Box(low, high)

@@ -32,9 +32,7 @@ def read_image_folder(root: Path, size: int | None) -> dict[str, Split]:
     classes = sorted(p.name for p in folders["train"].iterdir() if p.is_dir())
     if not classes:
         raise CosweepError(f"{folders['train']} has no folder per class; expected train/CLASS/*.png")
-    return {
-        split: _stack(_folder_items(folder, classes), size, folder) for split, folder in folders.items()
-    }
+    return {split: _stack(_folder_items(folder, classes), size, folder) for split, folder in folders.items()}
 
 
 def _folder_items(folder: Path, classes: list[str]) -> Iterator[tuple[bytes, int, str]]:

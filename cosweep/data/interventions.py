@@ -90,7 +90,8 @@ def span_basis(carriers: Tensor) -> Tensor:
 def project_out(x: Tensor, basis: Tensor) -> Tensor:
     """Images (N, C, H, W) without their component in the span of an orthonormal basis (R, C*H*W)."""
     flat = x.flatten(1)
-    return (flat - flat @ basis.T @ basis).view_as(x)
+    without: Tensor = flat - flat @ basis.T @ basis
+    return without.view_as(x)
 
 
 INTERVENTIONS: dict[str, type[Intervention]] = {

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cosweep.data.decode import read_image_folder, read_image_parquet
 from cosweep.errors import CosweepError
-from cosweep.specs import Component, number
+from cosweep.specs import Component, number, spec_hash
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,11 @@ class Source(Component):
 
     train_examples: int | None = number(None, low=1)
     augment: Literal["none", "flip", "crop_flip"] = "none"
+
+    @property
+    def load_key(self) -> str:
+        """Same for sources that load the same images."""
+        return spec_hash(replace(self, augment="none"))
 
     @abstractmethod
     def read(self) -> Dataset:
@@ -162,7 +167,7 @@ class TorchvisionSource(Source):
         except Exception as error:
             raise CosweepError(
                 f"data source {self.name}: no usable files in {folder}, and the download failed ({error}). "
-                f"On a machine with internet run: python -c \"import torchvision; "
+                f'On a machine with internet run: python -c "import torchvision; '
                 f"torchvision.datasets.{self.dataset_class}('{folder}', download=True)\" and copy the folder here, "
                 "or name another with trial.data.root"
             ) from error

@@ -46,9 +46,7 @@ class Method(Component):
             rng: CPU generator of this step.
         """
 
-    def loss(
-        self, model: Classifier, x: Tensor, y: Tensor, box: Box, rng: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
+    def loss(self, model: Classifier, x: Tensor, y: Tensor, box: Box, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """Mean training loss of a batch, and the logits (N, K) it was computed from."""
         logits = model(x + self.perturb(model, x, y, box, rng))
         return functional.cross_entropy(logits, y), logits

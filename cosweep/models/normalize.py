@@ -26,4 +26,3 @@ class Classifier(Protocol):
     """A differentiable map from (N, C, H, W) pixels to (N, K) logits; what an attack needs."""
 
     def __call__(self, x: Tensor, /) -> Tensor: ...
-

@@ -104,7 +104,7 @@ def robust_accuracy(
                 model, chunk_x, chunk_y, epsilon=epsilon, alpha=epsilon / 4, steps=steps,
                 restarts=restarts, box=box, rng=rng,
             )
-            for chunk_x, chunk_y in zip(x.split(_CHUNK), y.split(_CHUNK), strict=True)
+            for chunk_x, chunk_y in zip(torch.split(x, _CHUNK), torch.split(y, _CHUNK), strict=True)
         ]  # fmt: skip
     return _share(torch.cat(standing))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,9 @@ from cosweep.seeding import derive_seed
 from cosweep.training.evaluation import Accuracies, Prober, robust_accuracy
 from cosweep.training.trainer import Trainer
 from cosweep.training.trial_spec import TrialSpec
+
+
+_deterministic: Any = torch.utils.deterministic  # a module whose settings have no types
 
 
 @dataclass
@@ -51,6 +55,7 @@ class TrialRun:
         timings: Seconds by part.
         steps: Optimisation steps done; a replay's steps are not counted.
         total_steps: Steps of a trial that is not stopped.
+        steps_per_epoch: Batches in an epoch.
     """
 
     def __init__(self, spec: TrialSpec, device: torch.device, dataset: Dataset | None = None) -> None:
@@ -63,6 +68,7 @@ class TrialRun:
         self.timings = Timings()
         self.steps = 0
         self.total_steps = 0
+        self.steps_per_epoch = 0
 
     def __iter__(self) -> Iterator[ProbeMetrics]:
         with deterministic():
@@ -75,7 +81,7 @@ class TrialRun:
         trainer = Trainer(spec, data, self.device)
         prober = _prober(spec, data)
         detector = DETECTORS[spec.stop.co.detector](data.num_classes)
-        self.total_steps = trainer.total_steps
+        self.total_steps, self.steps_per_epoch = trainer.total_steps, trainer.steps_per_epoch
         replay = Replay(trainer, prober, detector)
         while self.status is None:
             due = min(spec.probe.every - trainer.step % spec.probe.every, trainer.total_steps - trainer.step)
@@ -110,11 +116,7 @@ class TrialRun:
             self.error = f"training loss is {probe.train_loss} by step {probe.step}; lower optimizer.lr_max"
         elif trainer.step >= trainer.total_steps:
             self.status = TrialStatus.COMPLETED
-        elif (
-            self.verdict.co_step is not None
-            and after != "never"
-            and trainer.step - self.verdict.co_step >= after
-        ):
+        elif self.verdict.co_step is not None and after != "never" and trainer.step - self.verdict.co_step >= after:
             self.status = TrialStatus.STOPPED
 
 
@@ -187,16 +189,21 @@ class ReplayError(CosweepError):
 @contextmanager
 def deterministic() -> Iterator[None]:
     """Context in which torch picks deterministic kernels and full float32; settings come back after."""
+    # cuBLAS reads this when it starts, and is deterministic only with it.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    fill = _deterministic.fill_uninitialized_memory
     algorithms = torch.are_deterministic_algorithms_enabled()
     benchmark = torch.backends.cudnn.benchmark
     tf32 = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     torch.use_deterministic_algorithms(True)
+    _deterministic.fill_uninitialized_memory = False  # costs time, guards nothing here
     torch.backends.cudnn.benchmark = False
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(algorithms)
+        _deterministic.fill_uninitialized_memory = fill
         torch.backends.cudnn.benchmark = benchmark
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = tf32
 

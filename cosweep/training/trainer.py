@@ -108,6 +108,4 @@ class Trainer:
 def _optimizer(spec: OptimizerSpec, model: torch.nn.Module) -> torch.optim.Optimizer:
     if spec.name == "adam":
         return torch.optim.Adam(model.parameters(), lr=spec.lr_max, weight_decay=spec.weight_decay)
-    return torch.optim.SGD(
-        model.parameters(), lr=spec.lr_max, momentum=spec.momentum, weight_decay=spec.weight_decay
-    )
+    return torch.optim.SGD(model.parameters(), lr=spec.lr_max, momentum=spec.momentum, weight_decay=spec.weight_decay)

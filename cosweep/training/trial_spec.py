@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -109,42 +110,47 @@ class TrialSpec(Spec):
 
 
 _PREFIXED = ("data", "probe", "final", "stop")
+_TAKEN = ("steps",)  # columns of a trial's outcome that an option may not hide
 
 
 def flat_columns(spec: TrialSpec) -> dict[str, Any]:
     """Column name to value: leaf names, with the section before them where they would be unclear.
 
-    ``intervention`` joins the kinds with ``+``; an option of several interventions takes the first's
-    value; ``beta`` is 0 without an injection.
+    ``intervention`` joins the kinds with ``+``. An option takes the value of the first intervention that
+    has it; those after the first also have columns of their own, as ``beta_1``. ``beta`` is 0 without an
+    injection.
     """
     plain = spec.to_dict()
-    row: dict[str, Any] = {
-        "intervention": "+".join(i.name for i in spec.interventions) or "none",
-        "beta": 0.0,
-    }
-    chosen: dict[str, Any] = {}
-    for intervention in plain["interventions"]:
+    row: dict[str, Any] = {"intervention": "+".join(i.name for i in spec.interventions) or "none"}
+    for index, intervention in enumerate(plain["interventions"]):
         for name, value in intervention.items():
-            if name != "kind":
-                chosen.setdefault(name, value)
-    row |= chosen
+            if name != Intervention.key:
+                row.setdefault(name, value)
+                if index:
+                    row[f"{name}_{index}"] = value
+    row.setdefault("beta", 0.0)
     for section in ("data", "model", "method", "optimizer", "probe", "final", "stop"):
-        row |= _section_columns(section, plain[section])
+        for path, value in _leaves((section,), plain[section]):
+            row[column_of(path)] = ",".join(map(str, value)) if isinstance(value, list) else value
     return row | {"seed": spec.seed}
 
 
-def _section_columns(section: str, options: dict[str, Any]) -> dict[str, Any]:
-    row: dict[str, Any] = {}
-    for name, value in options.items():
-        if isinstance(value, dict):
-            row |= {f"{section}_{key}": item for key, item in _section_columns(name, value).items()}
-        elif name == "name":
-            row[section] = value
-        else:
-            row[column_name(section, name)] = ",".join(map(str, value)) if isinstance(value, list) else value
-    return row
+def _leaves(path: tuple[str, ...], value: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from _leaves((*path, name), item)
+    else:
+        yield path, value
 
 
-def column_name(section: str, option: str) -> str:
-    """Column of ``trials`` that holds an option of a section of the spec."""
-    return f"{section}_{option}" if section in _PREFIXED else option
+def column_of(path: tuple[str, ...]) -> str:
+    """Column of ``trials`` that holds a place of the spec, such as ``("method", "epsilon")``."""
+    section, *rest = path
+    if section == "interventions":
+        index, option = int(rest[0]) if rest else 0, rest[1] if len(rest) > 1 else Intervention.key
+        name = "intervention" if option == Intervention.key else option
+        return f"{name}_{index}" if index else name
+    if not rest or rest == ["name"]:
+        return section
+    prefixed = section in _PREFIXED or rest[-1] in _TAKEN
+    return "_".join([section, *rest]) if prefixed else rest[-1]

@@ -1,0 +1,3 @@
+from cosweep.cli import app
+
+app()

@@ -1,0 +1,271 @@
+"""The command line; parses arguments and prints, nothing else."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from enum import StrEnum
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from cosweep import __version__
+from cosweep.errors import CosweepError, SpecError, UnknownNameError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+P = ParamSpec("P")
+
+app = typer.Typer(
+    help="Where single-step adversarial training breaks: sweeps, breaking points, phase diagrams.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console(highlight=False)
+errors = Console(stderr=True, highlight=False)
+
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change a place of the definition; repeatable.")
+]
+Root = Annotated[str, typer.Option(help="Where the results are.")]
+File = Annotated[Path, typer.Argument(metavar="FILE", help="A sweep definition in YAML.")]
+
+
+class Format(StrEnum):
+    """Output formats of tables."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+    PARQUET = "parquet"
+
+
+def reports_errors(command: Callable[P, None]) -> Callable[P, None]:
+    """Command that ends with exit code 2 and one message, without traceback, on an error of the user's."""
+
+    @wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except SpecError as error:
+            count = len(error.faults)
+            errors.print(f"[red]error:[/] {count} fault{'s' if count != 1 else ''} in the definition")
+            for fault in error.faults:
+                errors.print(f"  {escape(str(fault))}", soft_wrap=True)
+            raise typer.Exit(2) from None
+        except CosweepError as error:
+            errors.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
+            raise typer.Exit(2) from None
+        except BrokenPipeError:
+            raise typer.Exit(0) from None
+
+    return run
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        console.print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print version.")
+    ] = False,
+) -> None:
+    """Where single-step adversarial training breaks: sweeps, breaking points, phase diagrams."""
+
+
+@app.command()
+@reports_errors
+def run(file: File, overrides: Overrides = None) -> None:
+    """Run a sweep; the same command carries on where it stopped."""
+    from cosweep.sweep.launch import run_sweep
+    from cosweep.sweep.search_space import load_sweep
+
+    sweep = load_sweep(file, overrides or ())
+    outcome = run_sweep(sweep, console)
+    _print_outcome(outcome, sweep.results.root, f"cosweep run {file}")
+    if outcome.missing or outcome.failed:
+        raise typer.Exit(1)
+
+
+def _print_outcome(outcome: Any, root: str, command: str) -> None:
+    from cosweep.sweep.presentation import breaking_point_table, phase_table
+
+    report = outcome.report
+    console.print()
+    console.print(phase_table(report))
+    console.print(breaking_point_table(report))
+    where = f"{root}/reports/{report.sweep}"
+    suffix = "" if root == "results" else f" --root {root}"
+    places = [
+        ("figure", f"{where}/phase.png"),
+        ("tables", f'{where}/*.csv; cosweep query "SELECT * FROM trials"{suffix}'),
+        ("MLflow", f"{outcome.mlflow_uri or 'off'}; cosweep ui {report.sweep}{suffix}"),
+    ]
+    for name, place in places:
+        console.print(f"[bold]{name}[/]  {escape(place)}", soft_wrap=True)
+    for row in outcome.failed:
+        first = str(row["error"]).splitlines()[0]
+        errors.print(f"[red]failed[/] {row['trial_id']}: {escape(first)}", soft_wrap=True)
+    if outcome.failed:
+        errors.print(f"{len(outcome.failed)} trials failed; mend the cause and run again: {command}", soft_wrap=True)
+    if outcome.missing:
+        errors.print(f"{outcome.missing} trials have no result yet; carry on with: {command}", soft_wrap=True)
+    if outcome.unlogged:
+        errors.print(
+            f"[yellow]MLflow misses {outcome.unlogged} trials[/] ({escape(outcome.unlogged_reason)}); all results are "
+            f"in {root}; later: cosweep sync {report.sweep}{suffix}",
+            soft_wrap=True,
+        )
+
+
+@app.command()
+@reports_errors
+def validate(file: File, overrides: Overrides = None) -> None:
+    """Expand and check a sweep without running it; say what it would cost."""
+    from cosweep.sweep.search_space import load_sweep
+    from cosweep.sweep.validate import validate_sweep
+
+    for name, text in validate_sweep(load_sweep(file, overrides or ())):
+        console.print(f"[bold]{name:<10}[/] {escape(text)}", soft_wrap=True)
+
+
+@app.command()
+@reports_errors
+def status(
+    sweep: Annotated[str | None, typer.Argument(help="A sweep; all without.")] = None, root: Root = "results"
+) -> None:
+    """Trials by status and state, rate and time left."""
+    from cosweep.results.store import Store
+    from cosweep.sweep.presentation import status_table
+
+    store = Store(root)
+    names = [sweep] if sweep else store.sweeps()
+    if not names:
+        console.print(f"no sweeps in {root} yet; start one with: cosweep run search_spaces/quickstart.yaml")
+        return
+    console.print(status_table(store, names))
+    _warn_of_bad_files(store)
+
+
+@app.command()
+@reports_errors
+def query(
+    sql: Annotated[str, typer.Argument(metavar="SQL", help="Over the views trials and curves.")],
+    format: Annotated[Format, typer.Option(help="How rows are printed.")] = Format.TABLE,
+    root: Root = "results",
+) -> None:
+    """SQL over the results."""
+    from cosweep.results.query import run_query
+    from cosweep.results.store import Store
+
+    store = Store(root)
+    _print_table(run_query(store, sql), format)
+    _warn_of_bad_files(store)
+
+
+@app.command()
+@reports_errors
+def detect(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Curves as CSV or Parquet.")],
+    format: Annotated[Format, typer.Option(help="How verdicts are printed.")] = Format.TABLE,
+    detector: Annotated[str, typer.Option(help="Which rule; see cosweep list detectors.")] = "collapse",
+    classes: Annotated[int, typer.Option(min=2, help="Number of classes; 1/K is chance.")] = 10,
+) -> None:
+    """Find breaking points in any table of curves: trial_id, step, clean_acc, fgsm_acc, pgd_acc."""
+    from cosweep.results.detect import detect_file
+
+    _print_table(detect_file(file, detector, classes), format)
+
+
+@app.command()
+@reports_errors
+def report(sweep: Annotated[str, typer.Argument(help="A sweep.")], root: Root = "results") -> None:
+    """Draw a sweep's figure and write its tables anew."""
+    from cosweep.results.report import make_report, write_report
+    from cosweep.results.store import Store
+    from cosweep.sweep.presentation import breaking_point_table, phase_table
+
+    store = Store(root)
+    made = make_report(store, sweep)
+    for name in write_report(store, made):
+        console.print(f"{root}/reports/{sweep}/{name}")
+    console.print(phase_table(made))
+    console.print(breaking_point_table(made))
+    _warn_of_bad_files(store)
+
+
+@app.command()
+@reports_errors
+def sync(
+    sweep: Annotated[str | None, typer.Argument(help="A sweep; all without.")] = None,
+    root: Root = "results",
+    uri: Annotated[str | None, typer.Option(help="MLflow's tracking URI; the sweep's own without.")] = None,
+) -> None:
+    """Bring MLflow up to date from the Parquet tables."""
+    from cosweep.results.store import Store
+    from cosweep.sweep.tracking import sync_sweep
+
+    store = Store(root)
+    for name in [sweep] if sweep else store.sweeps():
+        target, logged, present = sync_sweep(store, name, uri)
+        console.print(f"{name}: {logged} trials logged to {target}, {present} were there already", soft_wrap=True)
+
+
+@app.command()
+@reports_errors
+def ui(
+    sweep: Annotated[str | None, typer.Argument(help="Open this sweep's page.")] = None,
+    root: Root = "results",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this machine.")] = 5000,
+) -> None:
+    """Open MLflow on the results, on this machine only."""
+    from cosweep.results.store import Store
+    from cosweep.sweep.mlflow_ui import serve
+
+    serve(Store(root), sweep, port, console)
+
+
+@app.command("list")
+@reports_errors
+def list_names(what: Annotated[str, typer.Argument(metavar="WHAT", help="methods, interventions, models, data, detectors, carriers; several with commas.")] = "methods,interventions,models,data,detectors,carriers") -> None:  # fmt: skip
+    """What a definition may name, with one line and the source of each."""
+    from cosweep.sweep.presentation import MENU_TABLES, menu_table
+
+    for name in what.split(","):
+        if name not in MENU_TABLES:
+            raise UnknownNameError("menu", name, MENU_TABLES)
+        console.print(menu_table(name))
+
+
+def _print_table(table: pa.Table, format: Format) -> None:
+    from cosweep.results import query as formats
+
+    if format is Format.TABLE:
+        from cosweep.sweep.presentation import rich_table
+
+        console.print(rich_table(table))
+        return
+    writers = {Format.CSV: formats.to_csv, Format.JSON: formats.to_json, Format.PARQUET: formats.to_parquet}
+    if format is Format.PARQUET and sys.stdout.isatty():
+        raise CosweepError("parquet is binary; send it to a file: cosweep ... --format parquet > rows.parquet")
+    sys.stdout.buffer.write(writers[format](table))
+    sys.stdout.flush()
+
+
+def _warn_of_bad_files(store: Any) -> None:
+    for bad in store.bad_files:
+        errors.print(f"[yellow]skipped[/] {escape(bad.path)}: {escape(bad.problem)}", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    app()

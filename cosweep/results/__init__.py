@@ -1,0 +1,1 @@
+"""Reading and judging what trials wrote; tables only, no torch."""

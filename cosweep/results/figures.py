@@ -1,0 +1,65 @@
+"""Figures of a sweep, drawn with matplotlib."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from cosweep.results.breaking_points import Cell, PhaseDiagram, Value, format_value
+
+# Dark means broken, and the scale reads the same in greyscale and to colour-blind readers.
+_COLOURS = "cividis_r"
+
+
+def phase_figure(diagram: PhaseDiagram, title: str) -> bytes:
+    """PNG of the phase diagram: P(CO) as colour, counts and breaking point in the cells, breaking line."""
+    rows, columns = diagram.rows or (None,), diagram.columns
+    figure = Figure(figsize=(2.2 + 1.15 * len(columns), 2.0 + 0.8 * len(rows)), layout="constrained", dpi=150)
+    axes = figure.add_subplot()
+    grid = [[_probability(diagram, row, column) for column in columns] for row in rows]
+    image = axes.imshow(grid, cmap=_COLOURS, vmin=0, vmax=1, origin="lower", aspect="auto")
+    for r, row in enumerate(rows):
+        for c, column in enumerate(columns):
+            cell = diagram.cells.get((row, column))
+            text = "no trial" if cell is None else _cell_text(cell)
+            dark = cell is not None and cell.probability > 0.55
+            axes.text(c, r, text, ha="center", va="center", fontsize=8, color="white" if dark else "black")
+    _draw_breaking_line(axes, grid)
+    axes.set_xticks(range(len(columns)), [format_value(diagram.column_axis, v) for v in columns])
+    axes.set_yticks(range(len(rows)), [format_value(diagram.row_axis, v) for v in rows] if diagram.row_axis else [""])
+    axes.set_xlabel(diagram.column_axis)
+    axes.set_ylabel(diagram.row_axis)
+    axes.set_title(title, fontsize=10)
+    figure.colorbar(image, label="P(CO)")
+    png = io.BytesIO()
+    figure.savefig(png, format="png")
+    return png.getvalue()
+
+
+def _probability(diagram: PhaseDiagram, row: Value, column: Value) -> float:
+    cell = diagram.cells.get((row, column))
+    return float("nan") if cell is None else cell.probability
+
+
+def _cell_text(cell: Cell) -> str:
+    where = "" if cell.co_step is None else f"\nstep {cell.co_step:.0f}"
+    return f"{cell.broken} of {cell.trials}{where}"
+
+
+def _draw_breaking_line(axes: Axes, grid: list[list[float]]) -> None:
+    """Edges between neighbouring cells on either side of P(CO) = 1/2."""
+    style: dict[str, Any] = {"color": "#d62728", "linewidth": 2.5, "solid_capstyle": "round"}
+    for r, row in enumerate(grid):
+        for c, here in enumerate(row):
+            if c + 1 < len(row) and _crosses(here, row[c + 1]):
+                axes.plot([c + 0.5, c + 0.5], [r - 0.5, r + 0.5], **style)
+            if r + 1 < len(grid) and _crosses(here, grid[r + 1][c]):
+                axes.plot([c - 0.5, c + 0.5], [r + 0.5, r + 0.5], **style)
+
+
+def _crosses(one: float, other: float) -> bool:
+    """Whether one probability is at least 1/2 and the other below; never for a cell without trials."""
+    return (one >= 0.5 > other) or (other >= 0.5 > one)

@@ -1,0 +1,76 @@
+"""SQL over the tables, through DuckDB."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from datetime import datetime
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cosweep.errors import CosweepError
+from cosweep.results.store import Store
+
+
+def run_query(store: Store, sql: str) -> pa.Table:
+    """Rows of a SQL statement over the views ``trials`` and ``curves``.
+
+    The connection has no access to files, so a statement can read the two views and nothing else.
+
+    Raises:
+        CosweepError: If the statement is wrong; names the columns that exist.
+    """
+    tables = {"trials": store.trials()}
+    if "curves" in sql.lower():
+        tables["curves"] = store.curves()
+    connection = duckdb.connect(":memory:", config={"enable_external_access": False})
+    try:
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute("SET python_enable_replacements = false")
+        for name, table in tables.items():
+            connection.register(name, table)
+        connection.execute("SET lock_configuration = true")
+        return connection.execute(sql).to_arrow_table()
+    except duckdb.Error as error:
+        columns = "\n".join(f"  {name}: {', '.join(t.column_names)}" for name, t in tables.items())
+        raise CosweepError(f"{str(error).strip()}\ncolumns that exist:\n{columns}") from error
+    finally:
+        connection.close()
+
+
+def plain_rows(table: pa.Table) -> list[dict[str, Any]]:
+    """Rows as JSON can hold them: NaN as null, times as ISO text."""
+    return [{name: _plain(value) for name, value in row.items()} for row in table.to_pylist()]
+
+
+def to_json(table: pa.Table) -> bytes:
+    """A JSON list of rows."""
+    return (json.dumps(plain_rows(table), indent=1, default=str) + "\n").encode()
+
+
+def to_csv(table: pa.Table) -> bytes:
+    """CSV with a header line."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, table.column_names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(plain_rows(table))
+    return text.getvalue().encode()
+
+
+def to_parquet(table: pa.Table) -> bytes:
+    """The bytes of a Parquet file."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value.isoformat() if isinstance(value, datetime) else value

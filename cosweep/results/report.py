@@ -1,0 +1,76 @@
+"""The figure and tables that a sweep leaves beside its results."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import median
+
+import pyarrow as pa
+
+from cosweep.metrics import TrialStatus
+from cosweep.results.breaking_points import PhaseDiagram, phase_diagram, phase_rows
+from cosweep.results.query import to_csv
+from cosweep.results.store import Store
+
+
+@dataclass(frozen=True)
+class Report:
+    """A sweep's outcome.
+
+    Attributes:
+        sweep: Its name.
+        trials: Its rows of ``trials``.
+        diagram: P(CO) over its axes.
+        asked: How many trials the sweep has.
+    """
+
+    sweep: str
+    trials: pa.Table
+    diagram: PhaseDiagram
+    asked: int
+
+    def summary(self) -> dict[str, float]:
+        """Counts and medians over the trials, for MLflow's parent run."""
+        rows = self.trials.to_pylist()
+        steps = [r["co_step"] for r in rows if r["co"]]
+        failed = sum(r["status"] == TrialStatus.FAILED for r in rows)
+        numbers: dict[str, float] = {"trials": len(rows), "failed": failed, "co": len(steps)}
+        if len(rows) > failed:
+            numbers["p_co"] = len(steps) / (len(rows) - failed)
+        if steps:
+            numbers["median_co_step"] = median(steps)
+        return numbers
+
+    def files(self) -> dict[str, bytes]:
+        """File name to content: the phase diagram as PNG and CSV, and the breaking points as CSV."""
+        from cosweep.results.figures import phase_figure
+
+        names = ["trial_id", "epsilon", "beta", "intervention", "method", "seed", "state", "co", "co_step"]
+        points = self.trials.select([*names, "co_step_low", "co_step_high", "co_epoch", "co_reason"])
+        done = sum(c.trials for c in self.diagram.cells.values())
+        partial = "" if done >= self.asked else f" ({done} of {self.asked} trials so far)"
+        return {
+            "phase.png": phase_figure(self.diagram, f"{self.sweep}: where training breaks{partial}"),
+            "phase.csv": to_csv(pa.Table.from_pylist(phase_rows(self.diagram))),
+            "breaking_points.csv": to_csv(points),
+        }
+
+
+def make_report(store: Store, sweep: str) -> Report:
+    """Report of the trials that a sweep has finished so far.
+
+    Raises:
+        CosweepError: If there is no such sweep.
+    """
+    record = store.sweep_record(sweep)
+    trials = store.trials(sweep).sort_by([("epsilon", "ascending"), ("beta", "ascending"), ("seed", "ascending")])
+    axes = [axis["column"] for axis in record["axes"]]
+    return Report(sweep, trials, phase_diagram(trials, axes), record["trials"])
+
+
+def write_report(store: Store, report: Report) -> dict[str, bytes]:
+    """Write the report's files below ``reports/NAME`` and return them."""
+    files = report.files()
+    for name, content in files.items():
+        store.write_bytes(f"reports/{report.sweep}/{name}", content)
+    return files

@@ -1,0 +1,95 @@
+"""Columns of the tables ``trials`` and ``curves``: type, unit and meaning of each."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import pyarrow as pa
+
+SCHEMA_VERSION = 1
+VERSION_KEY = b"cosweep_schema_version"
+
+
+class Column(NamedTuple):
+    """One documented column."""
+
+    name: str
+    type: pa.DataType
+    meaning: str
+
+
+_TEXT, _INT, _FLOAT, _BOOL = pa.string(), pa.int64(), pa.float64(), pa.bool_()
+_TIME = pa.timestamp("us", tz="UTC")
+
+TRIAL_COLUMNS = (
+    Column("trial_id", _TEXT, "short hash of the spec"),
+    Column("status", _TEXT, "how the trial ended: completed, stopped, failed"),
+    Column("state", _TEXT, "what its curve shows: healthy, co, recovered, diverged, not_robust"),
+    Column("co", _BOOL, "whether catastrophic overfitting was found, recovered from or not"),
+    Column("co_step", _INT, "breaking point, optimisation steps"),
+    Column("co_step_low", _INT, "last step known to be before the breaking point"),
+    Column("co_step_high", _INT, "first probe after the breaking point, steps"),
+    Column("co_epoch", _FLOAT, "breaking point, epochs"),
+    Column("co_reason", _TEXT, "the numbers behind the verdict"),
+    Column("data_source", _TEXT, "name of the data source"),
+    Column("data_hash", _TEXT, "fingerprint of the images and labels"),
+    Column("intervention", _TEXT, "kinds of the interventions, joined by +; none without"),
+    Column("beta", _FLOAT, "strength of the injected feature, pixel scale [0, 1]"),
+    Column("bandwidth", _INT, "kept DCT rows and columns of a pass filter"),
+    Column("model", _TEXT, "name of the model"),
+    Column("method", _TEXT, "name of the training method"),
+    Column("epsilon", _FLOAT, "l-inf radius, pixel scale [0, 1]"),
+    Column("alpha", _FLOAT, "step of the training attack, pixel scale [0, 1]"),
+    Column("seed", _INT, "seed of the trial"),
+    Column("epochs", _INT, "epochs of a full training"),
+    Column("batch_size", _INT, "examples per step"),
+    Column("lr_max", _FLOAT, "largest learning rate"),
+    Column("clean_acc", _FLOAT, "last probe: accuracy without perturbation, fraction"),
+    Column("fgsm_acc", _FLOAT, "last probe: accuracy under FGSM, fraction"),
+    Column("pgd_acc", _FLOAT, "last probe: accuracy under PGD, fraction"),
+    Column("robust_acc", _FLOAT, "accuracy under the final evaluation, fraction"),
+    Column("robust_attack", _TEXT, "the final evaluation, as attack-steps-restarts"),
+    Column("steps", _INT, "optimisation steps done"),
+    Column("train_seconds", _FLOAT, "seconds of training"),
+    Column("probe_seconds", _FLOAT, "seconds of probes and replay"),
+    Column("eval_seconds", _FLOAT, "seconds of the final evaluation"),
+    Column("wall_seconds", _FLOAT, "seconds from start to finish"),
+    Column("device", _TEXT, "device the trial ran on"),
+    Column("host", _TEXT, "machine the trial ran on"),
+    Column("error", _TEXT, "why the trial failed or ended early; empty otherwise"),
+    Column("versions", _TEXT, "versions of cosweep, python and torch"),
+    Column("spec_json", _TEXT, "the whole spec; cosweep builds the same trial from it"),
+    Column("started_at", _TIME, "start, UTC"),
+    Column("finished_at", _TIME, "end, UTC"),
+)
+
+CURVE_COLUMNS = (
+    Column("trial_id", _TEXT, "short hash of the spec"),
+    Column("step", _INT, "optimisation steps done"),
+    Column("epoch", _FLOAT, "epochs done"),
+    Column("lr", _FLOAT, "learning rate of the last step"),
+    Column("train_loss", _FLOAT, "mean loss per training example since the last probe"),
+    Column("train_acc", _FLOAT, "accuracy on the perturbed training batches since the last probe, fraction"),
+    Column("clean_acc", _FLOAT, "accuracy without perturbation, fraction"),
+    Column("fgsm_acc", _FLOAT, "accuracy under FGSM, fraction"),
+    Column("pgd_acc", _FLOAT, "accuracy under PGD, fraction"),
+    Column("grad_cos", _FLOAT, "mean cosine of input gradients at x and at x + noise"),
+)
+
+OUTCOME_COLUMNS = frozenset(
+    "trial_id status state co co_step co_step_low co_step_high co_epoch co_reason data_hash clean_acc fgsm_acc "
+    "pgd_acc robust_acc robust_attack steps train_seconds probe_seconds eval_seconds wall_seconds device host "
+    "error versions spec_json started_at finished_at".split()
+)
+"""Columns of ``trials`` that a trial found out, as against those it was given."""
+
+SWEEP_COLUMN = Column("sweep", _TEXT, "name of the sweep; the folder sweep=NAME, not in the files")
+
+
+def table_from_rows(rows: list[dict[str, object]], columns: tuple[Column, ...]) -> pa.Table:
+    """Table with the documented columns first, typed; columns beyond them keep the type of their values."""
+    arrays = {c.name: pa.array([row.get(c.name) for row in rows], c.type) for c in columns}
+    extra = dict.fromkeys(name for row in rows for name in row if name not in arrays)
+    arrays |= {name: pa.array([row.get(name) for row in rows]) for name in extra}
+    metadata = {VERSION_KEY: str(SCHEMA_VERSION).encode()}
+    return pa.table(arrays).replace_schema_metadata(metadata)

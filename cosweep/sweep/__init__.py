@@ -1,0 +1,1 @@
+"""Running many trials; the only layer that knows Ray and MLflow."""

@@ -1,0 +1,197 @@
+"""Running a sweep: the trials that have no finished row yet, through Ray Tune."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from cosweep.data import Dataset
+from cosweep.errors import CosweepError, Fault, SpecError
+from cosweep.metrics import TrialStatus
+from cosweep.results.report import Report, make_report, write_report
+from cosweep.results.store import Store
+from cosweep.sweep.cluster import concurrent_trials, connected, graceful_sigterm
+from cosweep.sweep.progress import ProgressDisplay, Tally, format_seconds
+from cosweep.sweep.search_space import Sweep
+from cosweep.sweep.tracking import Tracker, tracking_uri
+from cosweep.training import TrialSpec
+
+WORKER_RESTARTS = 2
+"""How often a trial is run again after its worker process died."""
+_MLFLOW_PATIENCE_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run of a sweep left.
+
+    Attributes:
+        report: Over all finished trials of the sweep, earlier ones included.
+        failed: Rows of the trials that failed.
+        missing: Trials without a row, after an interrupt or a failure of the store.
+        unlogged: Trials that MLflow misses, and why.
+    """
+
+    report: Report
+    failed: list[dict[str, Any]]
+    missing: int
+    unlogged: int
+    unlogged_reason: str
+    mlflow_uri: str | None
+
+
+def load_datasets(specs: tuple[TrialSpec, ...]) -> dict[str, Dataset]:
+    """The images of each distinct source, by load key; checks that the interventions fit them.
+
+    Raises:
+        CosweepError: If data are absent.
+        SpecError: If an intervention cannot act on them, with every such fault.
+    """
+    datasets: dict[str, Dataset] = {}
+    checked: set[tuple[object, ...]] = set()
+    faults: dict[Fault, None] = {}
+    for spec in specs:
+        key = spec.data.load_key
+        if key not in datasets:
+            datasets[key] = spec.data.load()
+        dataset = datasets[key]
+        for index, intervention in enumerate(spec.interventions):
+            if (key, intervention) in checked:
+                continue
+            checked.add((key, intervention))
+            try:
+                intervention.bind(dataset.num_classes, dataset.shape, torch.device("cpu"))
+            except CosweepError as error:
+                faults[Fault(f"trial.interventions.{index}", str(error))] = None
+    if faults:
+        raise SpecError(faults)
+    return datasets
+
+
+def finished_trials(store: Store, sweep: str) -> dict[str, str]:
+    """Trial id to data fingerprint of the trials that need not run again: all with a row but the failed."""
+    rows = store.trials(sweep).select(["trial_id", "status", "data_hash"]).to_pylist()
+    return {r["trial_id"]: r["data_hash"] for r in rows if r["status"] != TrialStatus.FAILED}
+
+
+def run_sweep(sweep: Sweep, console: Console) -> Outcome:
+    """Run what is left of a sweep, and report on all of it.
+
+    Raises:
+        CosweepError: Before anything is written, if the sweep cannot run here.
+    """
+    store = Store(sweep.results.root)
+    store.check_writable()
+    datasets = load_datasets(sweep.trials)
+    hashes = {key: dataset.fingerprint() for key, dataset in datasets.items()}
+    done = finished_trials(store, sweep.name)
+    _refuse_other_data(sweep, done, hashes)
+    left = [spec for spec in sweep.trials if spec.trial_id not in done]
+    uri = tracking_uri(store, sweep.tracking.uri)
+    tracker: Tracker | None = None
+    if left:
+        with connected() as nodes:
+            at_once = min(concurrent_trials(sweep.resources, nodes), len(left))
+            console.print(
+                f"{sweep.name}: {len(sweep.trials)} trials, {len(sweep.trials) - len(left)} done before, "
+                f"{len(left)} to run, {at_once} at once",
+                highlight=False,
+            )
+            store.create()
+            store.write_sweep(sweep.name, sweep.record())
+            tracker = Tracker(store, sweep.name, uri) if uri else None
+            seconds = _run_trials(sweep, left, datasets, hashes, store, tracker, console)
+            console.print(f"trials ended after {format_seconds(seconds)}", highlight=False)
+    else:
+        console.print(f"{sweep.name}: all {len(sweep.trials)} trials are done already", highlight=False)
+        store.write_sweep(sweep.name, sweep.record())
+    return _conclude(sweep, store, tracker, uri)
+
+
+def _refuse_other_data(sweep: Sweep, done: Mapping[str, str], hashes: Mapping[str, str]) -> None:
+    """Finished trials of the same spec must have seen the same images."""
+    for spec in sweep.trials:
+        before, now = done.get(spec.trial_id), hashes[spec.data.load_key]
+        if before is not None and before != now:
+            raise CosweepError(
+                f"trial {spec.trial_id} of sweep {sweep.name} was run on other images (fingerprint {before}; "
+                f"the data source now has {now}); use another name or results.root"
+            )
+
+
+def _run_trials(
+    sweep: Sweep,
+    left: list[TrialSpec],
+    datasets: Mapping[str, Dataset],
+    hashes: Mapping[str, str],
+    store: Store,
+    tracker: Tracker | None,
+    console: Console,
+) -> float:
+    """Have Tune run the trials; returns the seconds it took."""
+    import ray
+    from ray import tune
+
+    from cosweep.sweep.monitor import Monitor
+    from cosweep.sweep.stopper import VerdictStopper
+    from cosweep.sweep.trainable import train_trial
+
+    resources = sweep.resources
+    shared = {key: (ray.put(dataset), hashes[key]) for key, dataset in datasets.items()}
+    root = str(store.local_path) if store.local_path else store.location
+    trainable = tune.with_resources(
+        tune.with_parameters(
+            train_trial, sweep=sweep.name, results=root, cpu=resources.cpu, gpu=resources.gpu, datasets=shared
+        ),
+        {"cpu": resources.cpu, "gpu": resources.gpu},
+    )
+    tally = Tally(total=len(sweep.trials), done=len(sweep.trials) - len(left))
+    tally.earlier = tally.done
+    started = datetime.now(UTC)
+    with ExitStack() as stack:
+        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="cosweep-", ignore_cleanup_errors=True))
+        stack.enter_context(graceful_sigterm())
+        display = stack.enter_context(ProgressDisplay(tally, console))
+        tune.Tuner(
+            trainable,
+            param_space={"trial": tune.grid_search([{"id": s.trial_id, "spec": s.to_dict()} for s in left])},
+            tune_config=tune.TuneConfig(
+                reuse_actors=True,
+                trial_name_creator=lambda trial: trial.config["trial"]["id"],
+                trial_dirname_creator=lambda trial: trial.config["trial"]["id"],
+            ),
+            run_config=tune.RunConfig(
+                name=sweep.name,
+                storage_path=scratch,
+                stop=VerdictStopper(),
+                failure_config=tune.FailureConfig(max_failures=WORKER_RESTARTS),
+                callbacks=[Monitor(display, store, sweep.name, hashes, tracker)],
+                verbose=0,
+            ),
+        ).fit()
+    return (datetime.now(UTC) - started).total_seconds()
+
+
+def _conclude(sweep: Sweep, store: Store, tracker: Tracker | None, uri: str | None) -> Outcome:
+    report = make_report(store, sweep.name)
+    files = write_report(store, report)
+    unlogged = 0
+    if tracker is not None:
+        unlogged = tracker.finish(report.summary(), files, _MLFLOW_PATIENCE_SECONDS)
+    asked = {spec.trial_id for spec in sweep.trials}
+    rows = [row for row in report.trials.to_pylist() if row["trial_id"] in asked]
+    return Outcome(
+        report=report,
+        failed=[row for row in rows if row["status"] == TrialStatus.FAILED],
+        missing=len(asked) - len(rows),
+        unlogged=unlogged,
+        unlogged_reason=tracker.problem if tracker else "",
+        mlflow_uri=uri,
+    )

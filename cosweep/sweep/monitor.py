@@ -1,0 +1,69 @@
+"""Tune's callback: keeps the progress, hands finished trials to MLflow, records trials whose worker died."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import torch
+from ray.tune import Callback
+
+from cosweep.metrics import TrialStatus
+from cosweep.results.store import Store
+from cosweep.sweep.progress import ProgressDisplay
+from cosweep.sweep.record import failed_row
+from cosweep.sweep.tracking import Tracker
+from cosweep.training import TrialSpec
+
+
+class Monitor(Callback):  # type: ignore[misc]
+    """Watches the trials of one sweep from the driver."""
+
+    def __init__(
+        self,
+        display: ProgressDisplay,
+        store: Store,
+        sweep: str,
+        hashes: Mapping[str, str],
+        tracker: Tracker | None,
+    ) -> None:
+        self._display, self._tally = display, display.tally
+        self._store, self._sweep, self._hashes = store, sweep, hashes
+        self._tracker = tracker
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles its callbacks; nothing of this one is needed again
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        self._tally.running[trial.trial_id] = 0.0
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
+        self._tally.report(trial.trial_id, result)
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        self._tally.running.pop(trial.trial_id, None)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        result = trial.last_result or {}
+        if "status" not in result:  # given up after an interrupt
+            self._tally.running.pop(trial.trial_id, None)
+            return
+        self._tally.report(trial.trial_id, result)
+        self._finish(trial, failed=result["status"] == TrialStatus.FAILED)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        spec = TrialSpec.from_dict(trial.config["trial"]["spec"])
+        text = f"the worker process died, {type(trial.get_error()).__name__}: {trial.get_error()}"
+        data_hash = self._hashes[spec.data.load_key]
+        row = failed_row(spec, text, torch.device("cpu"), data_hash, datetime.now(UTC))
+        self._store.write_trial(self._sweep, row, [])
+        self._finish(trial, failed=True)
+
+    def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
+        self._display.refresh()
+
+    def _finish(self, trial: Any, *, failed: bool) -> None:
+        self._tally.finish(trial.trial_id, failed=failed)
+        if self._tracker is not None:
+            self._tracker.trial_finished(trial.config["trial"]["id"])

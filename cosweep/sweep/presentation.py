@@ -1,0 +1,136 @@
+"""Tables for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+from rich.table import Table
+
+from cosweep.data import CARRIERS, INTERVENTIONS, SOURCES
+from cosweep.detection import DETECTORS
+from cosweep.methods import METHODS
+from cosweep.models import MODELS
+from cosweep.results.breaking_points import PIXEL_COLUMNS, format_value
+from cosweep.results.query import plain_rows
+from cosweep.results.report import Report
+from cosweep.results.store import Store
+from cosweep.sweep.progress import format_seconds
+
+MENU_TABLES: Mapping[str, Mapping[str, Any]] = {
+    "methods": METHODS,
+    "interventions": INTERVENTIONS,
+    "carriers": CARRIERS,
+    "models": MODELS,
+    "data": SOURCES,
+    "detectors": DETECTORS,
+}
+_MOST_ROWS = 200
+
+
+def menu_table(what: str) -> Table:
+    """Names of a registry, what each is, and where it comes from."""
+    table = Table("name", "what", "source", title=what, title_justify="left")
+    for name, entry in MENU_TABLES[what].items():
+        table.add_row(name, (entry.__doc__ or "").splitlines()[0], getattr(entry, "source", ""))
+    return table
+
+
+def phase_table(report: Report) -> Table:
+    """P(CO) by the axes of the sweep: broken of all trials, and the median breaking point."""
+    diagram = report.diagram
+    across = diagram.column_axis
+    table = Table(
+        title=f"{report.sweep}: trials with CO of all, and median breaking point in steps", title_justify="left"
+    )
+    table.add_column(f"{diagram.row_axis or ''} \\ {across}" if diagram.row_axis else across)
+    for column in diagram.columns:
+        table.add_column(format_value(across, column), justify="right")
+    for row in diagram.rows:
+        cells = [diagram.cells.get((row, column)) for column in diagram.columns]
+        head = format_value(diagram.row_axis, row) if diagram.row_axis else "CO"
+        table.add_row(
+            head,
+            *(
+                "-" if c is None else f"{c.broken}/{c.trials}" + ("" if c.co_step is None else f" @{c.co_step:.0f}")
+                for c in cells
+            ),
+        )
+    return table
+
+
+def breaking_point_table(report: Report) -> Table:
+    """Every broken trial with its breaking point."""
+    table = Table(title="breaking points", title_justify="left")
+    for name in ("trial", "method", "epsilon", "beta", "seed", "state", "step", "epoch", "FGSM", "PGD", "robust"):
+        table.add_column(name, justify="left" if name in ("trial", "method", "state") else "right")
+    broken = [row for row in report.trials.to_pylist() if row["co"]]
+    for row in broken[:_MOST_ROWS]:
+        accuracies = (f"{row[name]:.2f}" for name in ("fgsm_acc", "pgd_acc", "robust_acc"))
+        pixels = (format_value(name, row[name]) for name in ("epsilon", "beta"))
+        table.add_row(
+            row["trial_id"], row["method"], *pixels, str(row["seed"]), row["state"], str(row["co_step"]),
+            f"{row['co_epoch']:.1f}", *accuracies,
+        )  # fmt: skip
+    if len(broken) > _MOST_ROWS:
+        table.caption = f"{len(broken) - _MOST_ROWS} more in breaking_points.csv"
+    return table
+
+
+def status_table(store: Store, sweeps: list[str]) -> Table:
+    """Trials of each sweep by status and state, with the rate and the time left at that rate."""
+    table = Table("sweep", "done", "by status", "by state", "CO", "trials/hour", "time left", "last result")
+    for name in sweeps:
+        record = store.sweep_record(name)
+        rows = store.trials(name).to_pylist()
+        good = [row for row in rows if row["status"] != "failed"]
+        rate = _trials_an_hour(rows)
+        left = record["trials"] - len(good)
+        table.add_row(
+            name,
+            f"{len(good)} of {record['trials']}",
+            _counts(rows, "status"),
+            _counts(good, "state"),
+            str(sum(bool(row["co"]) for row in good)),
+            "-" if rate is None else f"{rate:.0f}",
+            "0s" if left <= 0 else "-" if not rate else format_seconds(left * 3600 / rate),
+            max(str(row["finished_at"])[:19] for row in rows) if rows else "-",
+        )
+    return table
+
+
+def _trials_an_hour(rows: list[dict[str, Any]]) -> float | None:
+    """Rate over the trials that ended in the last hour before the last one did."""
+    if len(rows) < 2:
+        return None
+    last = max(row["finished_at"] for row in rows)
+    recent = [row for row in rows if (last - row["finished_at"]).total_seconds() <= 3600]
+    seconds = (last - min(row["started_at"] for row in recent)).total_seconds()
+    return len(recent) * 3600 / seconds if seconds > 0 else None
+
+
+def _counts(rows: list[dict[str, Any]], column: str) -> str:
+    counts: dict[str, int] = {}
+    for row in rows:
+        counts[row[column]] = counts.get(row[column], 0) + 1
+    return ", ".join(f"{count} {value}" for value, count in sorted(counts.items())) or "-"
+
+
+def rich_table(table: pa.Table) -> Table:
+    """Any table; pixel quantities also in n/255, long tables cut."""
+    shown = Table(*table.column_names)
+    rows = plain_rows(table.slice(0, _MOST_ROWS))
+    for row in rows:
+        shown.add_row(*(_cell(name, value) for name, value in row.items()))
+    if table.num_rows > _MOST_ROWS:
+        shown.caption = f"{table.num_rows - _MOST_ROWS} more rows; --format csv gives all"
+    return shown
+
+
+def _cell(name: str, value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return format_value(name, value) if name in PIXEL_COLUMNS else f"{value:.4g}"
+    return str(value)

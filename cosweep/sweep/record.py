@@ -1,0 +1,70 @@
+"""The row of ``trials`` that a trial leaves, however it ended."""
+
+from __future__ import annotations
+
+import platform
+import socket
+import traceback
+from datetime import UTC, datetime
+
+import torch
+
+from cosweep import __version__
+from cosweep.metrics import ProbeMetrics, TrialStatus
+from cosweep.specs import canonical_json
+from cosweep.training import TrialRun, TrialSpec
+
+Row = dict[str, object]
+
+
+def finished_row(run: TrialRun, last: ProbeMetrics, data_hash: str, started_at: datetime) -> Row:
+    """Row of a trial that ran to its end or was stopped."""
+    spec, verdict = run.spec, run.verdict
+    final = spec.final
+    return _row(spec, run.device, data_hash, started_at) | {
+        "status": str(run.status),
+        **verdict.to_dict(),
+        "co_epoch": None if verdict.co_step is None else verdict.co_step / run.steps_per_epoch,
+        "clean_acc": last.clean_acc,
+        "fgsm_acc": last.fgsm_acc,
+        "pgd_acc": last.pgd_acc,
+        "robust_acc": run.robust_acc,
+        "robust_attack": f"{final.attack}-{final.steps}-{final.restarts}",
+        "steps": run.steps,
+        **vars(run.timings),
+        "error": run.error,
+    }
+
+
+def failed_row(
+    spec: TrialSpec, error: BaseException | str, device: torch.device, data_hash: str, started_at: datetime
+) -> Row:
+    """Row of a trial that crashed: its first line says what happened, the rest where."""
+    text = error if isinstance(error, str) else _describe(error)
+    return _row(spec, device, data_hash, started_at) | {
+        "status": str(TrialStatus.FAILED),
+        "state": None,
+        "co": None,
+        "error": text,
+    }
+
+
+def _describe(error: BaseException) -> str:
+    where = "".join(traceback.format_exception(error)[-4:])
+    return f"{type(error).__name__}: {error}\n{where}"
+
+
+def _row(spec: TrialSpec, device: torch.device, data_hash: str, started_at: datetime) -> Row:
+    finished_at = datetime.now(UTC)
+    return {
+        **spec.flat(),
+        "trial_id": spec.trial_id,
+        "data_hash": data_hash,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "host": socket.gethostname(),
+        "versions": f"cosweep {__version__}, python {platform.python_version()}, torch {torch.__version__}",
+        "spec_json": canonical_json(spec.to_dict()),
+        "started_at": started_at,
+        "finished_at": finished_at,
+        "wall_seconds": (finished_at - started_at).total_seconds(),
+    }

@@ -1,0 +1,361 @@
+"""From a YAML definition to the specs of its trials, with every fault of the file at once."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import itertools
+import math
+import random
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from cosweep.errors import CosweepError, Fault, SpecError, unknown_name
+from cosweep.results.store import check_name
+from cosweep.specs import Spec, build, number
+from cosweep.sweep.yaml_file import parse_yaml, read_yaml
+from cosweep.training.trial_spec import TrialSpec, column_of
+from cosweep.units import parse_pixels
+
+MAX_TRIALS = 1_000_000
+_DISTRIBUTIONS = ("grid", "uniform", "loguniform", "int")
+_SECTIONS = ("name", "trial", "space", "search", "stop", "resources", "tracking", "results")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSpec(Spec):
+    """How the space is searched: every point of a grid, or ``trials`` points drawn at random."""
+
+    kind: Literal["grid", "random"] = "grid"
+    trials: int | None = number(None, low=1)
+    seed: int = number(0, low=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResourcesSpec(Spec):
+    """What one trial takes of the cluster; fractions let trials share."""
+
+    cpu: float = number(1.0, above=0.0)
+    gpu: float = number(0.0, low=0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackingSpec(Spec):
+    """Where MLflow keeps the runs; null is SQLite below the results folder."""
+
+    uri: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultsSpec(Spec):
+    """Where the tables go: a folder, or an s3:// or gs:// location."""
+
+    root: str = "results"
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One dimension of the space.
+
+    Attributes:
+        path: Place in the trial, such as ``method.epsilon``.
+        kind: ``grid`` or a distribution.
+        values: The grid's values, or the distribution's two ends.
+    """
+
+    path: str
+    kind: str
+    values: tuple[Any, ...]
+
+    @property
+    def column(self) -> str:
+        """Column of ``trials`` that holds this axis."""
+        return column_of(tuple(self.path.split(".")))
+
+    def draw(self, rng: random.Random) -> Any:
+        """A random value."""
+        if self.kind == "grid":
+            return rng.choice(self.values)
+        low, high = self.values
+        if self.kind == "int":
+            return rng.randint(int(low), int(high))
+        if self.kind == "uniform":
+            return rng.uniform(low, high)
+        return math.exp(rng.uniform(math.log(low), math.log(high)))
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A checked definition.
+
+    Attributes:
+        name: Of the sweep, part of paths below the results root.
+        trials: Its distinct specs, in order of the space.
+        axes: What the space varies.
+    """
+
+    name: str
+    trials: tuple[TrialSpec, ...]
+    axes: tuple[Axis, ...]
+    search: SearchSpec = field(default_factory=SearchSpec)
+    resources: ResourcesSpec = field(default_factory=ResourcesSpec)
+    tracking: TrackingSpec = field(default_factory=TrackingSpec)
+    results: ResultsSpec = field(default_factory=ResultsSpec)
+
+    def record(self) -> dict[str, Any]:
+        """What was asked, as plain data for the results folder."""
+        return {
+            "name": self.name,
+            "trials": len(self.trials),
+            "axes": [{"path": a.path, "column": a.column, a.kind: list(a.values)} for a in self.axes],
+            "search": self.search.to_dict(),
+            "tracking": self.tracking.to_dict(),
+        }
+
+
+def load_sweep(path: Path, overrides: Iterable[str] = ()) -> Sweep:
+    """The sweep of a YAML file, with ``path=value`` overrides put in before it is checked.
+
+    Raises:
+        CosweepError: If the file cannot be read.
+        SpecError: With every fault of the definition.
+    """
+    raw = read_yaml(path)
+    if not isinstance(raw, dict):
+        raise CosweepError(f"{path}: expected a mapping with the keys {', '.join(_SECTIONS)}, got {raw!r}")
+    raw.setdefault("name", path.stem)
+    for override in overrides:
+        _apply_override(raw, override)
+    return parse_sweep(raw)
+
+
+def _apply_override(raw: dict[str, Any], override: str) -> None:
+    path, sign, text = override.partition("=")
+    if not sign or not path:
+        raise CosweepError(f"--set {override}: expected path=value, such as trial.optimizer.epochs=10")
+    value = parse_yaml(text, f"--set {override}")
+    if path.startswith("space."):
+        # A path of the space holds dots itself: everything up to the kind of axis is one key.
+        target, _, kind = path.removeprefix("space.").rpartition(".")
+        space = raw.setdefault("space", {})
+        if kind in _DISTRIBUTIONS:
+            space[target] = {kind: value}
+        else:
+            space[path.removeprefix("space.")] = value
+    else:
+        try:
+            set_path(raw, path.split("."), value)
+        except (TypeError, ValueError, IndexError) as error:
+            raise SpecError([Fault(path, f"no such place in the definition ({error})")]) from error
+
+
+def set_path(raw: Any, keys: list[str], value: Any) -> None:
+    """Put a value into nested mappings and lists, in place; absent mappings are made."""
+    *parents, last = keys
+    for key in parents:
+        if isinstance(raw, list):
+            raw = raw[int(key)]
+        else:
+            if raw.get(key) is None:
+                raw[key] = {}
+            raw = raw[key]
+    if isinstance(raw, list):
+        raw[int(last)] = value
+    elif isinstance(raw, dict):
+        raw[last] = value
+    else:
+        raise TypeError(f"{raw!r} has no options")
+
+
+def parse_sweep(raw: Mapping[str, Any]) -> Sweep:
+    """The sweep of a definition.
+
+    Raises:
+        SpecError: With every fault.
+    """
+    faults = [Fault(str(k), unknown_name("key", k, _SECTIONS)) for k in raw if k not in _SECTIONS]
+    sections: dict[str, Any] = {}
+    kinds = {"search": SearchSpec, "resources": ResourcesSpec, "tracking": TrackingSpec, "results": ResultsSpec}
+    for name, cls in kinds.items():
+        try:
+            sections[name] = build(cls, raw.get(name) or {}, {}, name)
+        except SpecError as error:
+            faults.extend(error.faults)
+    name = str(raw.get("name", "sweep"))
+    try:
+        check_name(name)
+    except CosweepError as error:
+        faults.append(Fault("name", str(error)))
+    base, base_faults = _base_trial(raw)
+    faults.extend(base_faults)
+    axes, axis_faults = _axes(raw.get("space") or {})
+    faults.extend(axis_faults)
+    faults.extend(_search_faults(sections.get("search"), axes))
+    specs: tuple[TrialSpec, ...] = ()
+    if not base_faults:
+        faults.extend(_axis_value_faults(base, axes))
+    if not faults:
+        specs = _expand(base, axes, sections["search"])
+    if faults:
+        raise SpecError(faults)
+    return Sweep(name, specs, tuple(axes), **sections)
+
+
+def _base_trial(raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
+    """The base trial as raw data, with the component names that an axis may rely on; and its faults."""
+    trial = raw.get("trial") or {}
+    if not isinstance(trial, Mapping):
+        return {}, [Fault("trial", f"expected a mapping of options, got {trial!r}")]
+    faults = [Fault("trial.stop", "write stop at the top level, beside trial")] if "stop" in trial else []
+    defaults = {"data": {"source": "digits"}, "model": {"name": "preact_resnet"}, "method": {"name": "fgsm"}}
+    base = copy.deepcopy({**defaults, **{k: v for k, v in trial.items() if k != "stop"}})
+    if raw.get("stop") is not None:
+        base["stop"] = copy.deepcopy(raw["stop"])
+    try:
+        TrialSpec.from_dict(base)
+    except SpecError as error:
+        faults.extend(Fault(_outer_path(f.path), f.message) for f in error.faults)
+    return base, faults
+
+
+def _outer_path(path: str) -> str:
+    """Where a place of the trial stands in the definition."""
+    return path if path.split(".")[0] == "stop" else f"trial.{path}"
+
+
+def _axes(space: Any) -> tuple[list[Axis], list[Fault]]:
+    if not isinstance(space, Mapping):
+        return [], [Fault("space", f"expected paths with a grid each, got {space!r}")]
+    axes: list[Axis] = []
+    faults: list[Fault] = []
+    for path, options in space.items():
+        try:
+            axes.append(_axis(str(path), options))
+        except ValueError as error:
+            faults.append(Fault(f"space.{path}", str(error)))
+    return axes, faults
+
+
+def _axis(path: str, options: Any) -> Axis:
+    if not isinstance(options, Mapping) or len(options) != 1:
+        raise ValueError(f"expected {{grid: [...]}} or one of {', '.join(_DISTRIBUTIONS[1:])}, got {options!r}")
+    ((kind, values),) = options.items()
+    if kind not in _DISTRIBUTIONS:
+        raise ValueError(unknown_name("kind of axis", kind, _DISTRIBUTIONS))
+    if not isinstance(values, list):
+        raise ValueError(f"{kind}: expected a list, got {values!r}")
+    if kind == "grid":
+        if not values:
+            raise ValueError("grid is empty; give it at least one value")
+        return Axis(path, kind, tuple(values))
+    if len(values) != 2:
+        raise ValueError(f"{kind}: expected [low, high], got {values!r}")
+    low, high = (parse_pixels(v) for v in values)
+    if low >= high or (kind == "loguniform" and low <= 0):
+        raise ValueError(f"{kind}: expected low < high{', low > 0' if kind == 'loguniform' else ''}, got {values!r}")
+    return Axis(path, kind, (low, high))
+
+
+def _search_faults(search: SearchSpec | None, axes: list[Axis]) -> Iterator[Fault]:
+    if search is None:
+        return
+    if search.kind == "grid":
+        for axis in axes:
+            if axis.kind != "grid":
+                yield Fault(f"space.{axis.path}", f"{axis.kind} needs search.kind random; a grid search takes grid")
+        count = math.prod(len(a.values) for a in axes)
+        if count > MAX_TRIALS:
+            yield Fault("space", f"the grid has {count:,} points; at most {MAX_TRIALS:,} are allowed")
+    elif search.trials is None:
+        yield Fault("search.trials", "missing; say how many points a random search draws")
+
+
+def _axis_value_faults(base: dict[str, Any], axes: list[Axis]) -> Iterator[Fault]:
+    """Faults of each axis by itself: a path that the trial lacks, values that do not fit."""
+    known = TrialSpec.from_dict(base).to_dict()
+    swapped = {axis.path for axis in axes}
+    for axis in axes:
+        problem = _path_problem(known, axis.path, swapped)
+        if problem:
+            yield Fault(f"space.{axis.path}", problem)
+            continue
+        for index, value in enumerate(axis.values):
+            where = f"space.{axis.path}.{axis.kind}.{index}"
+            for fault in _faults_of(base, {axis.path: value}):
+                inside = fault.path == axis.path or fault.path.startswith(f"{axis.path}.")
+                needs_more = not inside and len(axes) > 1
+                if not needs_more:
+                    yield Fault(where if inside else f"{where} ({fault.path})", fault.message)
+
+
+def _path_problem(known: Any, path: str, swapped: set[str]) -> str:
+    """Why a path names no place of the trial, or an empty text."""
+    place, options = known, sorted(known)
+    keys = path.split(".")
+    for depth, key in enumerate(keys):
+        if isinstance(place, list):
+            if not key.isdigit() or int(key) >= len(place):
+                what = f"the trial has {len(place)} interventions" if len(place) else "the trial has no interventions"
+                return f"no such place: {what}; add one under trial.interventions"
+            place = place[int(key)]
+        elif isinstance(place, dict) and key in place:
+            place = place[key]
+        elif any(".".join(keys[:depth]) == s or s in _name_keys(keys[:depth]) for s in swapped):
+            return ""  # another axis chooses the component; the full expansion checks its options
+        else:
+            options = sorted(place) if isinstance(place, dict) else []
+            near = difflib.get_close_matches(key, options, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            below = ".".join(keys[:depth]) or "the trial"
+            return f"no such place in the trial: {below} has no {key!r}; {hint}known: {', '.join(options) or 'none'}"
+    return ""
+
+
+def _name_keys(keys: list[str]) -> tuple[str, ...]:
+    return tuple(".".join([*keys, name]) for name in ("name", "kind", "source"))
+
+
+def _faults_of(base: dict[str, Any], values: Mapping[str, Any]) -> tuple[Fault, ...]:
+    try:
+        _trial_at(base, values)
+    except SpecError as error:
+        return error.faults
+    return ()
+
+
+def _trial_at(base: dict[str, Any], values: Mapping[str, Any]) -> TrialSpec:
+    raw = copy.deepcopy(base)
+    for path, value in values.items():
+        set_path(raw, path.split("."), copy.deepcopy(value))
+    return TrialSpec.from_dict(raw)
+
+
+def _expand(base: dict[str, Any], axes: list[Axis], search: SearchSpec) -> tuple[TrialSpec, ...]:
+    specs: dict[str, TrialSpec] = {}
+    faults: dict[Fault, None] = {}
+    for values in _points(axes, search):
+        try:
+            spec = _trial_at(base, values)
+        except SpecError as error:
+            at = ", ".join(f"{path}={value}" for path, value in values.items())
+            faults |= {Fault(f"{_outer_path(f.path)} (at {at})", f.message): None for f in error.faults}
+            if len(faults) >= 20:
+                break
+        else:
+            specs.setdefault(spec.trial_id, spec)
+    if faults:
+        raise SpecError(faults)
+    return tuple(specs.values())
+
+
+def _points(axes: list[Axis], search: SearchSpec) -> Iterator[dict[str, Any]]:
+    paths = [axis.path for axis in axes]
+    if search.kind == "grid":
+        for values in itertools.product(*(axis.values for axis in axes)):
+            yield dict(zip(paths, values, strict=True))
+        return
+    rng = random.Random(search.seed)
+    for _ in range(search.trials or 0):
+        yield {axis.path: axis.draw(rng) for axis in axes}

@@ -1,0 +1,89 @@
+"""One trial on a Ray worker: runs it, writes its row and curve, reports its verdict."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import ray
+import torch
+from ray import tune
+
+from cosweep.data import Dataset
+from cosweep.metrics import ProbeMetrics
+from cosweep.results.store import Store
+from cosweep.sweep.record import failed_row, finished_row
+from cosweep.training import TrialRun, TrialSpec
+
+REPORT_SECONDS = 5.0
+RUNNING = "running"
+
+
+def train_trial(
+    config: Mapping[str, Any],
+    *,
+    sweep: str,
+    results: str,
+    cpu: float,
+    gpu: float,
+    datasets: Mapping[str, tuple[ray.ObjectRef[Dataset], str]],
+) -> None:
+    """Tune's function trainable. The worker process serves many trials, so torch is imported once.
+
+    An exception of the trial becomes its row, with status failed; one of the store or the worker is left
+    to Tune, which runs the trial again.
+
+    Args:
+        config: ``trial``, with the ``id`` and the ``spec`` of a trial as plain data.
+        sweep: Name of the sweep.
+        results: Location of the store.
+        cpu, gpu: Resources of a trial.
+        datasets: By load key, the images in the object store and their fingerprint.
+    """
+    spec = TrialSpec.from_dict(config["trial"]["spec"])
+    # A fixed number of threads: sums over several threads differ in the last bit.
+    torch.set_num_threads(max(1, int(cpu)))
+    device = torch.device("cuda" if gpu else "cpu")
+    reference, data_hash = datasets[spec.data.load_key]
+    started_at = datetime.now(UTC)
+    run = TrialRun(spec, device, ray.get(reference))
+    curve: list[ProbeMetrics] = []
+    try:
+        _follow(run, curve)
+        row = finished_row(run, curve[-1], data_hash, started_at)
+    except Exception as error:
+        row = failed_row(spec, error, device, data_hash, started_at)
+    Store(results).write_trial(sweep, row, [dict(probe.to_dict()) for probe in curve])
+    tune.report({**_progress(run), "status": row["status"]})
+
+
+def _follow(run: TrialRun, curve: list[ProbeMetrics]) -> None:
+    """Run the trial to its end; report when the verdict changes, and now and then for the progress."""
+    due = Timer(REPORT_SECONDS)
+    verdict = run.verdict
+    for probe in run:
+        curve.append(probe)
+        if run.verdict.co != verdict.co or due():
+            verdict = run.verdict
+            tune.report({**_progress(run), "status": RUNNING})
+
+
+def _progress(run: TrialRun) -> dict[str, object]:
+    return {"done": run.steps / max(run.total_steps, 1), "co": run.verdict.co, "state": str(run.verdict.state)}
+
+
+class Timer:
+    """Says, when asked, whether its period has passed since it last said so."""
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._seconds, self._clock = seconds, clock
+        self._last = clock()
+
+    def __call__(self) -> bool:
+        now = self._clock()
+        passed = now - self._last >= self._seconds
+        if passed:
+            self._last = now
+        return passed

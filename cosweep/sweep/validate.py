@@ -1,0 +1,85 @@
+"""What a sweep would do and cost, without running it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+
+import torch
+
+from cosweep.data import Dataset
+from cosweep.data.batches import DeviceData
+from cosweep.results.store import Store
+from cosweep.sweep.cluster import concurrent_trials, connected, local_node
+from cosweep.sweep.launch import finished_trials, load_datasets
+from cosweep.sweep.progress import format_seconds
+from cosweep.sweep.search_space import Sweep
+from cosweep.training import TrialSpec
+from cosweep.training.trainer import Trainer
+
+_TIMED_STEPS = 3
+
+
+def validate_sweep(sweep: Sweep) -> Iterator[tuple[str, str]]:
+    """Lines of (what, text) about a sweep that can run.
+
+    Raises:
+        CosweepError: If it cannot.
+    """
+    store = Store(sweep.results.root)
+    store.check_writable()
+    datasets = load_datasets(sweep.trials)
+    done = finished_trials(store, sweep.name)
+    left = [spec for spec in sweep.trials if spec.trial_id not in done]
+    axes = ", ".join(f"{a.path} ({len(a.values) if a.kind == 'grid' else a.kind})" for a in sweep.axes)
+    yield "sweep", f"{sweep.name}: {axes or 'one point'}"
+    yield "trials", f"{len(sweep.trials)}, of which {len(sweep.trials) - len(left)} are done and {len(left)} left"
+    if os.environ.get("RAY_ADDRESS"):
+        with connected() as nodes:
+            at_once = concurrent_trials(sweep.resources, nodes)
+    else:
+        nodes = [local_node()]
+        at_once = concurrent_trials(sweep.resources, nodes)
+    yield (
+        "resources",
+        f"{sweep.resources.cpu:g} CPUs and {sweep.resources.gpu:g} GPUs a trial; "
+        f"{len(nodes)} machines run {at_once} at once",
+    )
+    seconds = training_seconds(left, datasets)
+    hours = seconds / min(at_once, max(len(left), 1))
+    yield (
+        "cost",
+        f"about {format_seconds(seconds)} of training on this machine's CPU, {format_seconds(hours)} with {at_once} at "
+        "once; probes and the final evaluation come on top, early stops come off",
+    )
+
+
+def training_seconds(specs: list[TrialSpec], datasets: dict[str, Dataset]) -> float:
+    """Seconds to train all trials to the end on one CPU thread, from a few timed steps of each kind."""
+    rates: dict[tuple[object, ...], float] = {}
+    total = 0.0
+    for spec in specs:
+        dataset = datasets[spec.data.load_key]
+        kind = (spec.data.load_key, spec.model, spec.method.name, spec.method.cost, spec.optimizer.batch_size)
+        if kind not in rates:
+            rates[kind] = _seconds_a_step(spec, dataset)
+        steps = -(-len(dataset.y_train) // spec.optimizer.batch_size) * spec.optimizer.epochs
+        total += steps * rates[kind]
+    return total
+
+
+def _seconds_a_step(spec: TrialSpec, dataset: Dataset) -> float:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        device = torch.device("cpu")
+        data = DeviceData(dataset, spec.interventions, spec.data.augment, spec.seed, device)
+        trainer = Trainer(spec, data, device)
+        trainer.advance()
+        start = time.perf_counter()
+        for _ in range(_TIMED_STEPS):
+            trainer.advance()
+        return (time.perf_counter() - start) / _TIMED_STEPS
+    finally:
+        torch.set_num_threads(threads)
