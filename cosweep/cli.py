@@ -30,6 +30,8 @@ app = typer.Typer(
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
 
+MENUS = ("methods", "interventions", "carriers", "models", "data", "detectors")
+
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change a place of the definition; repeatable.")
 ]
@@ -237,13 +239,17 @@ def ui(
 
 @app.command("list")
 @reports_errors
-def list_names(what: Annotated[str, typer.Argument(metavar="WHAT", help="methods, interventions, models, data, detectors, carriers; several with commas.")] = "methods,interventions,models,data,detectors,carriers") -> None:  # fmt: skip
+def list_names(
+    what: Annotated[str, typer.Argument(metavar="WHAT", help=f"Some of {', '.join(MENUS)}, with commas.")] = ",".join(
+        MENUS
+    ),
+) -> None:
     """What a definition may name, with one line and the source of each."""
-    from cosweep.sweep.presentation import MENU_TABLES, menu_table
+    from cosweep.sweep.presentation import menu_table
 
     for name in what.split(","):
-        if name not in MENU_TABLES:
-            raise UnknownNameError("menu", name, MENU_TABLES)
+        if name not in MENUS:
+            raise UnknownNameError("menu", name, MENUS)
         console.print(menu_table(name))
 
 

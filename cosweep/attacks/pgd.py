@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from cosweep.attacks.gradients import gradient_and_logits
-from cosweep.attacks.projection import clip_ball, clip_box, uniform_like
-from cosweep.attacks.single_step import single_step
+from cosweep.attacks.projection import clip_box, uniform_like
+from cosweep.attacks.single_step import signed_step, single_step
 from cosweep.models.normalize import Classifier
 from cosweep.units import Box
 
@@ -61,8 +61,8 @@ def withstands_pgd(
                 return torch.zeros_like(standing)
             gradient, logits = gradient_and_logits(model, x[alive] + delta, y[alive])
             kept = logits.argmax(dim=1) == y[alive]
-            alive, delta = alive[kept], delta[kept] + alpha * gradient[kept].sign()
-            delta = clip_box(clip_ball(delta, epsilon), x[alive], box)
+            alive = alive[kept]
+            delta = signed_step(gradient[kept], x[alive], alpha=alpha, box=box, start=delta[kept], epsilon=epsilon)
         standing = torch.zeros_like(standing)
         standing[alive[correct(model, x[alive] + delta, y[alive])]] = True
     return standing

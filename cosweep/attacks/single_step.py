@@ -35,7 +35,17 @@ def single_step(
         delta (N, C, H, W), detached, with x + delta in the box.
     """
     start = x.new_zeros(()) if start is None else start
-    delta = start + alpha * input_gradient(model, x + start, y).sign()
+    gradient = input_gradient(model, x + start, y)
+    return signed_step(gradient, x, alpha=alpha, box=box, start=start, epsilon=epsilon)
+
+
+def signed_step(
+    gradient: Tensor, x: Tensor, *, alpha: float, box: Box, start: Tensor | None = None, epsilon: float | None = None
+) -> Tensor:
+    """:func:`single_step` for a gradient (N, C, H, W) that is known already."""
+    delta = alpha * gradient.sign()
+    if start is not None:
+        delta = start + delta
     if epsilon is not None:
         delta = clip_ball(delta, epsilon)
     return clip_box(delta, x, box)

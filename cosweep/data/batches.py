@@ -89,7 +89,13 @@ class DeviceData:
 
 
 def _images(pixels: NDArray[np.uint8], max_value: int, device: torch.device) -> Tensor:
-    return torch.tensor(pixels, device=device).to(torch.float32) / max_value
+    """(N, C, H, W) pixels in [0, 1], laid out in that order.
+
+    An array's own strides would carry over, and kernels that sum in another order for another layout of a
+    single channel would give other bits to the same images.
+    """
+    images = torch.empty(pixels.shape, dtype=torch.float32, device=device)
+    return images.copy_(torch.tensor(pixels)) / max_value
 
 
 def _augment(x: Tensor, rng: torch.Generator, *, crop: bool) -> Tensor:

@@ -17,7 +17,7 @@ _PAPER_MODES = ((0, 1), (1, 0), (1, 1), (2, 1), (1, 2))
 
 
 def dct_sign(num_classes: int, shape: tuple[int, int, int]) -> Tensor:
-    """Signs of low-frequency DCT basis images, the same on every channel.
+    """Signs of low-frequency DCT basis images, same on every channel (Ortiz-Jimenez et al., TMLR 2023).
 
     Up to ten classes take the dictionary of the paper's released code: five modes and their negatives
     (Ortiz-Jimenez et al., TMLR 2023, section 3). More classes take one mode each in zig-zag order

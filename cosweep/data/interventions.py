@@ -72,7 +72,7 @@ def inject(x: Tensor, y: Tensor, carriers: Tensor, beta: float) -> Tensor:
     Returns:
         (N, C, H, W) in [-beta, 1 + beta].
     """
-    return x + beta * carriers[y]
+    return x + carriers[y] * beta
 
 
 def span_basis(carriers: Tensor) -> Tensor:
@@ -84,14 +84,14 @@ def span_basis(carriers: Tensor) -> Tensor:
     flat = carriers.flatten(1).to("cpu", torch.float64)
     _, values, rows = torch.linalg.svd(flat, full_matrices=False)
     rank = int((values > values[0] * 1e-9).sum())
-    return rows[:rank].to(carriers.device, carriers.dtype)
+    basis: Tensor = rows[:rank]
+    return basis.to(carriers.device, carriers.dtype)
 
 
 def project_out(x: Tensor, basis: Tensor) -> Tensor:
     """Images (N, C, H, W) without their component in the span of an orthonormal basis (R, C*H*W)."""
     flat = x.flatten(1)
-    without: Tensor = flat - flat @ basis.T @ basis
-    return without.view_as(x)
+    return (flat - flat @ basis.T @ basis).view_as(x)
 
 
 INTERVENTIONS: dict[str, type[Intervention]] = {

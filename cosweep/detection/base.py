@@ -12,6 +12,9 @@ from cosweep.metrics import ProbeMetrics, TrialState
 CONFIRM_PROBES = 3
 """Consecutive collapsed probes that make a verdict, and robust ones that make a recovery."""
 
+RECOVERED_OF_BEST, RECOVERED_OF_FGSM = 0.5, 0.4
+"""Parts of its best, and of FGSM accuracy, that PGD accuracy must regain for a recovery."""
+
 
 class Detector(ABC):
     """Reads the probes of one trial in order and decides once where it broke.
@@ -55,7 +58,9 @@ class Detector(ABC):
         if _not_a_number(probe):
             self.verdict = self._with_state(TrialState.DIVERGED)
             return self.verdict
-        self._at_chance = self._at_chance + 1 if probe.clean_acc <= 1.5 * self.chance else 0
+        # Clean accuracy alone may fall to chance in CO, while FGSM accuracy is perfect.
+        at_chance = max(probe.clean_acc, probe.fgsm_acc) <= 1.5 * self.chance
+        self._at_chance = self._at_chance + 1 if at_chance else 0
         if self.verdict.co:
             return self._after_co(probe)
         if self.collapsed(probe):
@@ -75,7 +80,11 @@ class Detector(ABC):
         return Verdict(TrialState.CO, onset.step, low, onset.step, self.reason(onset))
 
     def _after_co(self, probe: ProbeMetrics) -> Verdict:
-        robust = probe.pgd_acc >= 0.5 * self.best_pgd and not self.collapsed(probe)
+        robust = (
+            not self.collapsed(probe)
+            and probe.pgd_acc >= RECOVERED_OF_BEST * self.best_pgd
+            and probe.pgd_acc >= RECOVERED_OF_FGSM * probe.fgsm_acc
+        )
         self._recovering = max(self._recovering, 0) + 1 if robust else min(self._recovering, 0) - 1
         if self._at_chance >= self.confirm:
             self.verdict = self._with_state(TrialState.DIVERGED)

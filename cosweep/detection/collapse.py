@@ -11,10 +11,11 @@ from cosweep.metrics import ProbeMetrics
 class Collapse(Detector):
     """PGD accuracy far below FGSM accuracy, after it was robust or while FGSM looks robust.
 
-    A probe looks collapsed if PGD accuracy is below ``GAP`` of FGSM accuracy, and either below ``DROP`` of
-    its own best (robustness was lost) or FGSM accuracy is above ``SHOW`` of clean accuracy (robustness is
-    claimed, whether or not there was any to lose). All limits are ratios, so that they mean the same on 10
-    and on 200 classes. Clean accuracy is not asked to stay high: it often dips at the onset.
+    A probe looks collapsed if FGSM accuracy is above twice chance, PGD accuracy is below ``GAP`` of it,
+    and either PGD accuracy is below ``DROP`` of its own best (robustness was lost) or FGSM accuracy is
+    above ``SHOW`` of clean accuracy (robustness is claimed, whether or not there was any to lose). All
+    limits are ratios, so that they mean the same on 10 and on 200 classes. Clean accuracy is not asked to
+    stay high: it often dips at the onset.
     """
 
     name = "collapse"
@@ -25,8 +26,8 @@ class Collapse(Detector):
     SHOW: ClassVar[float] = 0.6
 
     def collapsed(self, probe: ProbeMetrics) -> bool:
-        masked = probe.pgd_acc < self.GAP * probe.fgsm_acc
-        return masked and probe.clean_acc > 1.5 * self.chance and (self._lost(probe) or self._claimed(probe))
+        masked = probe.fgsm_acc > 2 * self.chance and probe.pgd_acc < self.GAP * probe.fgsm_acc
+        return masked and (self._lost(probe) or self._claimed(probe))
 
     def _lost(self, probe: ProbeMetrics) -> bool:
         return self.best_pgd >= self.robust_floor and probe.pgd_acc < self.DROP * self.best_pgd

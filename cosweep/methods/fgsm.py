@@ -25,8 +25,8 @@ class FGSM(Method):
     alpha: float = pixel_quantity(None)
 
     def __post_init__(self) -> None:
-        self.resolve("alpha", self.epsilon)
         super().__post_init__()
+        self.resolve("alpha", self.epsilon)
 
     @property
     def bound(self) -> float:

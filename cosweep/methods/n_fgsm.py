@@ -29,8 +29,8 @@ class NFGSM(Method):
     noise_scale: float = number(2.0, low=0.0)
 
     def __post_init__(self) -> None:
-        self.resolve("alpha", self.epsilon)
         super().__post_init__()
+        self.resolve("alpha", self.epsilon)
 
     @property
     def bound(self) -> float:

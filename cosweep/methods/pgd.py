@@ -26,8 +26,8 @@ class PGD(Method):
     steps: int = number(10, low=1)
 
     def __post_init__(self) -> None:
-        self.resolve("alpha", min(1.0, 2 * self.epsilon / self.steps))
         super().__post_init__()
+        self.resolve("alpha", min(1.0, 2 * self.epsilon / self.steps))
 
     @property
     def bound(self) -> float:

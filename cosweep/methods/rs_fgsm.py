@@ -25,8 +25,8 @@ class RSFGSM(Method):
     alpha: float = pixel_quantity(None)
 
     def __post_init__(self) -> None:
-        self.resolve("alpha", min(1.0, 1.25 * self.epsilon))
         super().__post_init__()
+        self.resolve("alpha", min(1.0, 1.25 * self.epsilon))
 
     @property
     def bound(self) -> float:

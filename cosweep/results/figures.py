@@ -16,7 +16,9 @@ _COLOURS = "cividis_r"
 
 def phase_figure(diagram: PhaseDiagram, title: str) -> bytes:
     """PNG of the phase diagram: P(CO) as colour, counts and breaking point in the cells, breaking line."""
-    rows, columns = diagram.rows or (None,), diagram.columns
+    if not diagram.cells:
+        return _empty_figure(title)
+    rows, columns = diagram.rows, diagram.columns
     figure = Figure(figsize=(2.2 + 1.15 * len(columns), 2.0 + 0.8 * len(rows)), layout="constrained", dpi=150)
     axes = figure.add_subplot()
     grid = [[_probability(diagram, row, column) for column in columns] for row in rows]
@@ -34,9 +36,19 @@ def phase_figure(diagram: PhaseDiagram, title: str) -> bytes:
     axes.set_ylabel(diagram.row_axis)
     axes.set_title(title, fontsize=10)
     figure.colorbar(image, label="P(CO)")
-    png = io.BytesIO()
-    figure.savefig(png, format="png")
-    return png.getvalue()
+    return _png(figure)
+
+
+def _empty_figure(title: str) -> bytes:
+    figure = Figure(figsize=(5, 2), dpi=150)
+    figure.text(0.5, 0.5, f"{title}\n\nno trial has finished yet", ha="center", va="center")
+    return _png(figure)
+
+
+def _png(figure: Figure) -> bytes:
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    return content.getvalue()
 
 
 def _probability(diagram: PhaseDiagram, row: Value, column: Value) -> float:

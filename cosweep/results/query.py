@@ -35,7 +35,8 @@ def run_query(store: Store, sql: str) -> pa.Table:
         for name, table in tables.items():
             connection.register(name, table)
         connection.execute("SET lock_configuration = true")
-        return connection.execute(sql).to_arrow_table()
+        relation = connection.sql(sql)
+        return pa.table({}) if relation is None else relation.to_arrow_table()
     except duckdb.Error as error:
         columns = "\n".join(f"  {name}: {', '.join(t.column_names)}" for name, t in tables.items())
         raise CosweepError(f"{str(error).strip()}\ncolumns that exist:\n{columns}") from error

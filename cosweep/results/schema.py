@@ -76,11 +76,11 @@ CURVE_COLUMNS = (
     Column("grad_cos", _FLOAT, "mean cosine of input gradients at x and at x + noise"),
 )
 
-OUTCOME_COLUMNS = frozenset(
-    "trial_id status state co co_step co_step_low co_step_high co_epoch co_reason data_hash clean_acc fgsm_acc "
-    "pgd_acc robust_acc robust_attack steps train_seconds probe_seconds eval_seconds wall_seconds device host "
-    "error versions spec_json started_at finished_at".split()
+_GIVEN = frozenset(
+    {"data_source", "intervention", "beta", "bandwidth", "model", "method", "epsilon", "alpha", "seed"}
+    | {"epochs", "batch_size", "lr_max"}
 )
+OUTCOME_COLUMNS = frozenset(column.name for column in TRIAL_COLUMNS) - _GIVEN
 """Columns of ``trials`` that a trial found out, as against those it was given."""
 
 SWEEP_COLUMN = Column("sweep", _TEXT, "name of the sweep; the folder sweep=NAME, not in the files")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -17,7 +18,7 @@ from cosweep.errors import CosweepError, Fault, SpecError
 from cosweep.metrics import TrialStatus
 from cosweep.results.report import Report, make_report, write_report
 from cosweep.results.store import Store
-from cosweep.sweep.cluster import concurrent_trials, connected, graceful_sigterm
+from cosweep.sweep.cluster import concurrent_trials, connected, graceful_sigterm, local_node
 from cosweep.sweep.progress import ProgressDisplay, Tally, format_seconds
 from cosweep.sweep.search_space import Sweep
 from cosweep.sweep.tracking import Tracker, tracking_uri
@@ -97,6 +98,8 @@ def run_sweep(sweep: Sweep, console: Console) -> Outcome:
     uri = tracking_uri(store, sweep.tracking.uri)
     tracker: Tracker | None = None
     if left:
+        if not os.environ.get("RAY_ADDRESS"):
+            concurrent_trials(sweep.resources, [local_node()])  # seconds sooner than Ray could say it
         with connected() as nodes:
             at_once = min(concurrent_trials(sweep.resources, nodes), len(left))
             console.print(

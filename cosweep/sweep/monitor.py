@@ -14,6 +14,7 @@ from cosweep.results.store import Store
 from cosweep.sweep.progress import ProgressDisplay
 from cosweep.sweep.record import failed_row
 from cosweep.sweep.tracking import Tracker
+from cosweep.sweep.trainable import RUNNING
 from cosweep.training import TrialSpec
 
 
@@ -46,7 +47,7 @@ class Monitor(Callback):  # type: ignore[misc]
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         result = trial.last_result or {}
-        if "status" not in result:  # given up after an interrupt
+        if result.get("status", RUNNING) == RUNNING:  # given up after an interrupt
             self._tally.running.pop(trial.trial_id, None)
             return
         self._tally.report(trial.trial_id, result)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
+from rich import box
 from rich.table import Table
 
 from cosweep.data import CARRIERS, INTERVENTIONS, SOURCES
@@ -18,7 +19,7 @@ from cosweep.results.report import Report
 from cosweep.results.store import Store
 from cosweep.sweep.progress import format_seconds
 
-MENU_TABLES: Mapping[str, Mapping[str, Any]] = {
+_MENUS: Mapping[str, Mapping[str, Any]] = {
     "methods": METHODS,
     "interventions": INTERVENTIONS,
     "carriers": CARRIERS,
@@ -27,13 +28,20 @@ MENU_TABLES: Mapping[str, Mapping[str, Any]] = {
     "detectors": DETECTORS,
 }
 _MOST_ROWS = 200
+_MOST_BREAKING_POINTS = 30
+
+
+def _table(*columns: str, title: str | None = None) -> Table:
+    """Narrow table that also reads well in a log of 80 columns."""
+    style: dict[str, Any] = {"box": box.SIMPLE_HEAD, "pad_edge": False, "padding": (0, 1)}
+    return Table(*columns, title=title, title_justify="left", **style)
 
 
 def menu_table(what: str) -> Table:
     """Names of a registry, what each is, and where it comes from."""
-    table = Table("name", "what", "source", title=what, title_justify="left")
-    for name, entry in MENU_TABLES[what].items():
-        table.add_row(name, (entry.__doc__ or "").splitlines()[0], getattr(entry, "source", ""))
+    table = _table("name", "what", "source", title=what)
+    for name, entry in _MENUS[what].items():
+        table.add_row(name, (entry.__doc__ or "").splitlines()[0].replace("``", ""), getattr(entry, "source", ""))
     return table
 
 
@@ -41,9 +49,7 @@ def phase_table(report: Report) -> Table:
     """P(CO) by the axes of the sweep: broken of all trials, and the median breaking point."""
     diagram = report.diagram
     across = diagram.column_axis
-    table = Table(
-        title=f"{report.sweep}: trials with CO of all, and median breaking point in steps", title_justify="left"
-    )
+    table = _table(title=f"{report.sweep}: trials with CO of all, @ median breaking point in steps")
     table.add_column(f"{diagram.row_axis or ''} \\ {across}" if diagram.row_axis else across)
     for column in diagram.columns:
         table.add_column(format_value(across, column), justify="right")
@@ -62,25 +68,25 @@ def phase_table(report: Report) -> Table:
 
 def breaking_point_table(report: Report) -> Table:
     """Every broken trial with its breaking point."""
-    table = Table(title="breaking points", title_justify="left")
+    table = _table(title="breaking points: optimisation step and epoch; accuracies at the last probe and the final one")
     for name in ("trial", "method", "epsilon", "beta", "seed", "state", "step", "epoch", "FGSM", "PGD", "robust"):
         table.add_column(name, justify="left" if name in ("trial", "method", "state") else "right")
     broken = [row for row in report.trials.to_pylist() if row["co"]]
-    for row in broken[:_MOST_ROWS]:
+    for row in broken[:_MOST_BREAKING_POINTS]:
         accuracies = (f"{row[name]:.2f}" for name in ("fgsm_acc", "pgd_acc", "robust_acc"))
         pixels = (format_value(name, row[name]) for name in ("epsilon", "beta"))
         table.add_row(
             row["trial_id"], row["method"], *pixels, str(row["seed"]), row["state"], str(row["co_step"]),
             f"{row['co_epoch']:.1f}", *accuracies,
         )  # fmt: skip
-    if len(broken) > _MOST_ROWS:
-        table.caption = f"{len(broken) - _MOST_ROWS} more in breaking_points.csv"
+    if len(broken) > _MOST_BREAKING_POINTS:
+        table.caption = f"{len(broken) - _MOST_BREAKING_POINTS} more in breaking_points.csv"
     return table
 
 
 def status_table(store: Store, sweeps: list[str]) -> Table:
     """Trials of each sweep by status and state, with the rate and the time left at that rate."""
-    table = Table("sweep", "done", "by status", "by state", "CO", "trials/hour", "time left", "last result")
+    table = _table("sweep", "done", "by status", "by state", "CO", "trials/hour", "time left", "last result")
     for name in sweeps:
         record = store.sweep_record(name)
         rows = store.trials(name).to_pylist()
@@ -119,7 +125,7 @@ def _counts(rows: list[dict[str, Any]], column: str) -> str:
 
 def rich_table(table: pa.Table) -> Table:
     """Any table; pixel quantities also in n/255, long tables cut."""
-    shown = Table(*table.column_names)
+    shown = _table(*table.column_names)
     rows = plain_rows(table.slice(0, _MOST_ROWS))
     for row in rows:
         shown.add_row(*(_cell(name, value) for name, value in row.items()))

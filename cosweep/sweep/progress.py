@@ -23,6 +23,7 @@ class Tally:
         broken: Trials in which CO was found, running ones included.
         failed: Trials that failed.
         running: Fraction done of each running trial, by Tune's id.
+        started: Monotonic time at which this run began.
     """
 
     total: int
@@ -31,12 +32,12 @@ class Tally:
     broken: int = 0
     failed: int = 0
     running: dict[str, float] = field(default_factory=dict)
-    _started: float = field(default_factory=time.monotonic)
+    started: float = field(default_factory=time.monotonic)
     _seen_broken: set[str] = field(default_factory=set)
 
     def report(self, trial: str, result: dict[str, Any]) -> None:
         """A report of a running trial."""
-        self.running[trial] = float(result.get("done", 0.0))
+        self.running[trial] = float(result.get("trained", 0.0))
         if result.get("co") and trial not in self._seen_broken:
             self._seen_broken.add(trial)
             self.broken += 1
@@ -53,7 +54,7 @@ class Tally:
         if worked < 0.5:
             return None
         left = self.total - self.earlier - worked
-        return left * (time.monotonic() - self._started) / worked
+        return left * (time.monotonic() - self.started) / worked
 
     def __str__(self) -> str:
         left = self.total - self.done - len(self.running)

@@ -277,22 +277,31 @@ def _axis_value_faults(base: dict[str, Any], axes: list[Axis]) -> Iterator[Fault
     known = TrialSpec.from_dict(base).to_dict()
     swapped = {axis.path for axis in axes}
     for axis in axes:
-        problem = _path_problem(known, axis.path, swapped)
+        problem = _path_problem(known, axis.path)
+        if problem and _chosen_elsewhere(axis.path, swapped):
+            continue  # another axis chooses the component; the full expansion checks its options
         if problem:
             yield Fault(f"space.{axis.path}", problem)
             continue
         for index, value in enumerate(axis.values):
             where = f"space.{axis.path}.{axis.kind}.{index}"
-            for fault in _faults_of(base, {axis.path: value}):
-                inside = fault.path == axis.path or fault.path.startswith(f"{axis.path}.")
-                needs_more = not inside and len(axes) > 1
-                if not needs_more:
-                    yield Fault(where if inside else f"{where} ({fault.path})", fault.message)
+            faults = _faults_of(base, {axis.path: value})
+            if len(axes) > 1:  # elsewhere a value of another axis may mend it; the full expansion will tell
+                faults = tuple(f for f in faults if f"{f.path}.".startswith(f"{axis.path}."))
+            for fault in faults:
+                yield Fault(where, fault.message)
 
 
-def _path_problem(known: Any, path: str, swapped: set[str]) -> str:
+def _chosen_elsewhere(path: str, swapped: set[str]) -> bool:
+    """Whether another axis replaces the component, or list of components, that a path lies in."""
+    parts = path.split(".")
+    above = {".".join(parts[:depth]) for depth in range(1, len(parts))}
+    return bool(swapped & (above | {f"{place}.{key}" for place in above for key in ("name", "kind", "source")}))
+
+
+def _path_problem(known: Any, path: str) -> str:
     """Why a path names no place of the trial, or an empty text."""
-    place, options = known, sorted(known)
+    place = known
     keys = path.split(".")
     for depth, key in enumerate(keys):
         if isinstance(place, list):
@@ -302,8 +311,6 @@ def _path_problem(known: Any, path: str, swapped: set[str]) -> str:
             place = place[int(key)]
         elif isinstance(place, dict) and key in place:
             place = place[key]
-        elif any(".".join(keys[:depth]) == s or s in _name_keys(keys[:depth]) for s in swapped):
-            return ""  # another axis chooses the component; the full expansion checks its options
         else:
             options = sorted(place) if isinstance(place, dict) else []
             near = difflib.get_close_matches(key, options, n=1, cutoff=0.5)
@@ -311,10 +318,6 @@ def _path_problem(known: Any, path: str, swapped: set[str]) -> str:
             below = ".".join(keys[:depth]) or "the trial"
             return f"no such place in the trial: {below} has no {key!r}; {hint}known: {', '.join(options) or 'none'}"
     return ""
-
-
-def _name_keys(keys: list[str]) -> tuple[str, ...]:
-    return tuple(".".join([*keys, name]) for name in ("name", "kind", "source"))
 
 
 def _faults_of(base: dict[str, Any], values: Mapping[str, Any]) -> tuple[Fault, ...]:

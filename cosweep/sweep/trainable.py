@@ -71,7 +71,7 @@ def _follow(run: TrialRun, curve: list[ProbeMetrics]) -> None:
 
 
 def _progress(run: TrialRun) -> dict[str, object]:
-    return {"done": run.steps / max(run.total_steps, 1), "co": run.verdict.co, "state": str(run.verdict.state)}
+    return {"trained": run.steps / max(run.total_steps, 1), "co": run.verdict.co, "state": str(run.verdict.state)}
 
 
 class Timer:

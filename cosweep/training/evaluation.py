@@ -10,7 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cosweep.attacks import correct, fgsm, input_gradient, uniform_like, withstands_pgd
+from cosweep.attacks import (
+    correct,
+    gradient_and_logits,
+    input_gradient,
+    signed_step,
+    uniform_like,
+    withstands_pgd,
+)
 from cosweep.seeding import generator
 from cosweep.units import Box
 
@@ -60,25 +67,30 @@ class Prober:
     def measure(self, model: nn.Module) -> Accuracies:
         """All accuracies and the gradient cosine of a model, which is left in the mode it was in."""
         with evaluating(model):
-            clean = correct(model, self.x, self.y)
-            perturbed = self.x + fgsm(model, self.x, self.y, self.epsilon, self.box)
+            gradient, logits = gradient_and_logits(model, self.x, self.y)
+            perturbed = self.x + signed_step(gradient, self.x, alpha=self.epsilon, box=self.box)
             return Accuracies(
-                clean_acc=_share(clean),
+                clean_acc=_share(logits.argmax(dim=1) == self.y),
                 fgsm_acc=_share(correct(model, perturbed, self.y)),
                 pgd_acc=robust_accuracy(
-                    model, self.x, self.y, epsilon=self.epsilon, steps=self.pgd_steps, restarts=1,
-                    box=self.box, seed=self.seed,
+                    model,
+                    self.x,
+                    self.y,
+                    epsilon=self.epsilon,
+                    steps=self.pgd_steps,
+                    restarts=1,
+                    box=self.box,
+                    seed=self.seed,
                 ),
-                grad_cos=self._grad_cos(model),
-            )  # fmt: skip
+                grad_cos=self._grad_cos(model, gradient),
+            )
 
-    def _grad_cos(self, model: nn.Module) -> float:
+    def _grad_cos(self, model: nn.Module, gradient: Tensor) -> float:
         """Mean cosine of the input gradients at x and x + U(-epsilon, epsilon)
         (Andriushchenko and Flammarion, NeurIPS 2020, equation 3)."""
         noise = uniform_like(self.x, self.epsilon, generator(self.seed, "grad_cos"))
-        at_x = input_gradient(model, self.x, self.y).flatten(1)
-        nearby = input_gradient(model, self.x + noise, self.y).flatten(1)
-        return functional.cosine_similarity(at_x, nearby).mean().item()
+        nearby = input_gradient(model, self.x + noise, self.y)
+        return functional.cosine_similarity(gradient.flatten(1), nearby.flatten(1)).mean().item()
 
 
 def robust_accuracy(

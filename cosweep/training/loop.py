@@ -22,7 +22,6 @@ from cosweep.training.evaluation import Accuracies, Prober, robust_accuracy
 from cosweep.training.trainer import Trainer
 from cosweep.training.trial_spec import TrialSpec
 
-
 _deterministic: Any = torch.utils.deterministic  # a module whose settings have no types
 
 

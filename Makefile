@@ -1,0 +1,34 @@
+# The first target that runs is `make` alone: it lists the others.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help install demo test check clean
+
+help:
+	@echo "make install   make $(VENV) with cosweep and its tools"
+	@echo "make demo      run search_spaces/quickstart.yaml: about 3 minutes on two cores"
+	@echo "make test      all tests"
+	@echo "make check     lint, format, types"
+
+install: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $(READY)
+
+demo: $(READY)
+	$(BIN)/cosweep run search_spaces/quickstart.yaml
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

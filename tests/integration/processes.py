@@ -1,0 +1,65 @@
+"""Running cosweep as a user does, in a process of its own, on a definition of tiny trials."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+TINY = """
+name: tiny
+trial:
+  data: {source: digits, train_examples: 256}
+  interventions: [{kind: inject, beta: 24/255}]
+  model: {name: preact_resnet, width: 4, blocks: [1]}
+  method: {name: fgsm, epsilon: 64/255}
+  optimizer: {epochs: 2, batch_size: 64}
+  probe: {every: 3, examples: 64, pgd_steps: 2}
+  final: {steps: 2, restarts: 1, examples: 64}
+space:
+  interventions.0.beta: {grid: [0, 24/255]}
+  seed: {grid: [0, 1]}
+"""
+
+# Columns that differ between two runs of one spec.
+CLOCKS = "train_seconds, probe_seconds, eval_seconds, wall_seconds, started_at, finished_at"
+
+
+def start(folder: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+    """Start ``cosweep run`` in ``folder``, in a process group of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "cosweep", "run", *arguments],
+        cwd=folder,
+        env={**os.environ, "COLUMNS": "200", **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(process: subprocess.Popen[str], timeout: float = 240) -> tuple[int, str]:
+    """Exit code and output of a process."""
+    output, _ = process.communicate(timeout=timeout)
+    return process.returncode, output
+
+
+def run(folder: Path, *arguments: str, **environment: str) -> tuple[int, str]:
+    """Run ``cosweep run`` to its end."""
+    return finish(start(folder, *arguments, **environment))
+
+
+def wait_for(condition: Callable[[], object], timeout: float = 120) -> None:
+    """Wait until a condition holds.
+
+    Raises:
+        TimeoutError: If it does not in time.
+    """
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{condition} did not come true in {timeout:.0f} s")
+        time.sleep(0.05)

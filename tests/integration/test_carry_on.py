@@ -1,0 +1,113 @@
+"""Killing a sweep's processes: nothing is lost, nothing runs twice, and the numbers are the same."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+
+from cosweep.results.query import run_query
+from cosweep.results.store import Store
+from tests.integration.processes import CLOCKS, TINY, finish, run, start, wait_for
+
+pytestmark = pytest.mark.integration
+
+# Long enough that a kill finds trials running, short enough to wait for.
+LONGER = ["--set", "trial.optimizer.epochs=30", "--set", "trial.probe.every=5"]
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[object], list[object]]:
+    """Trials and curves of a sweep that nobody disturbs."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    (folder / "tiny.yaml").write_text(TINY)
+    code, output = run(folder, "tiny.yaml", *LONGER)
+    assert code == 0, output
+    return numbers(folder)
+
+
+def numbers(folder: Path) -> tuple[list[object], list[object]]:
+    store = Store(folder / "results")
+    trials = run_query(store, f"SELECT * EXCLUDE ({CLOCKS}) FROM trials ORDER BY trial_id").to_pylist()
+    curves = run_query(store, "SELECT * FROM curves ORDER BY trial_id, step").to_pylist()
+    return [repr(row) for row in trials], [repr(row) for row in curves]
+
+
+def rows(folder: Path) -> list[Path]:
+    return list((folder / "results/trials").glob("sweep=*/[!.]*.parquet"))
+
+
+def busy_workers(driver: int) -> list[psutil.Process]:
+    """Ray's worker processes of a driver that run a trial."""
+    try:
+        family = psutil.Process(driver).children(recursive=True)
+        return [p for p in family if (p.cmdline() or [""])[0].startswith("ray::") and "train_trial" in p.cmdline()[0]]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def test_a_killed_driver_carries_on_with_the_same_command(
+    tmp_path: Path, reference: tuple[list[object], list[object]]
+) -> None:
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    driver = start(tmp_path, "tiny.yaml", *LONGER)
+    wait_for(lambda: len(rows(tmp_path)) >= 1)
+    family = psutil.Process(driver.pid).children(recursive=True)
+    os.kill(driver.pid, signal.SIGKILL)
+    driver.communicate(timeout=60)
+    _, alive = psutil.wait_procs(family, timeout=60)  # Ray's processes end when their driver is gone
+    assert not alive
+    kept = {path.name: path.stat().st_mtime_ns for path in rows(tmp_path)}
+    assert 1 <= len(kept) < 4, "the kill came too late to test anything"
+    code, output = run(tmp_path, "tiny.yaml", *LONGER)
+    assert code == 0, output
+    assert f"{len(kept)} done before" in output
+    after = {path.name: path.stat().st_mtime_ns for path in rows(tmp_path)}
+    assert kept.items() <= after.items()
+    assert numbers(tmp_path) == reference
+
+
+def test_a_killed_worker_costs_its_trial_a_second_run_only(
+    tmp_path: Path, reference: tuple[list[object], list[object]]
+) -> None:
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    driver = start(tmp_path, "tiny.yaml", *LONGER)
+    wait_for(lambda: len(rows(tmp_path)) >= 1 and busy_workers(driver.pid))
+    busy_workers(driver.pid)[0].kill()
+    code, output = finish(driver)
+    assert code == 0, output
+    assert numbers(tmp_path) == reference
+
+
+def test_an_interrupted_sweep_ends_cleanly_and_says_how_to_carry_on(tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    driver = start(tmp_path, "tiny.yaml", *LONGER)
+    wait_for(lambda: len(rows(tmp_path)) >= 1)
+    driver.send_signal(signal.SIGTERM)
+    code, output = finish(driver)
+    assert code == 1
+    assert "have no result yet; carry on with: cosweep run tiny.yaml" in output
+    assert "Traceback" not in output
+
+
+def test_one_trial_alone_gives_the_numbers_it_gave_beside_others(
+    tmp_path: Path, reference: tuple[list[object], list[object]]
+) -> None:
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    code, output = run(
+        tmp_path,
+        "tiny.yaml",
+        *LONGER,
+        "--set",
+        "space.seed.grid=[1]",
+        "--set",
+        "space.interventions.0.beta.grid=[24/255]",
+    )
+    assert code == 0, output
+    trials, curves = numbers(tmp_path)
+    assert len(trials) == 1
+    assert set(trials) <= set(reference[0])
+    assert set(curves) <= set(reference[1])

@@ -1,0 +1,67 @@
+"""SQL over the store."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from cosweep.errors import CosweepError
+from cosweep.results.query import run_query, to_csv, to_json, to_parquet
+from cosweep.results.store import Store
+from tests.results.rows import broken_row, curve, trial_row
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    made = Store(tmp_path)
+    made.write_trial("s", trial_row("a", robust_acc=float("nan")), curve())
+    made.write_trial("s", broken_row("b"), curve())
+    return made
+
+
+def test_a_query_joins_both_views(store: Store) -> None:
+    sql = "SELECT t.trial_id, count(*) AS n FROM trials t JOIN curves c USING (trial_id) GROUP BY 1 ORDER BY 1"
+    assert run_query(store, sql).to_pylist() == [{"trial_id": "a", "n": 3}, {"trial_id": "b", "n": 3}]
+
+
+def test_a_wrong_query_names_the_columns_that_exist(store: Store) -> None:
+    with pytest.raises(CosweepError, match=r"(?s)nosuch.*columns that exist:.*trials: trial_id, status"):
+        run_query(store, "SELECT nosuch FROM trials")
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "COPY trials TO '{folder}/out.csv'",
+        "SELECT * FROM read_csv('{folder}/secret.csv')",
+        "SELECT * FROM '{folder}/secret.csv'",
+        "ATTACH '{folder}/other.db'",
+        "SET enable_external_access = true",
+        "INSTALL httpfs",
+    ],
+)
+def test_a_query_reaches_no_file(store: Store, tmp_path: Path, sql: str) -> None:
+    (tmp_path / "secret.csv").write_text("a\n1\n")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(CosweepError, match=r"(?i)permission|disabled|locked|cannot|does not exist"):
+        run_query(store, sql.format(folder=tmp_path))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_json_has_null_for_nan_and_text_for_times(store: Store) -> None:
+    table = run_query(store, "SELECT trial_id, robust_acc, co, started_at FROM trials ORDER BY 1")
+    first, second = json.loads(to_json(table))
+    assert first == {"trial_id": "a", "robust_acc": None, "co": False, "started_at": "2026-01-01T00:00:00+00:00"}
+    assert second["co"] is True
+
+
+def test_csv_and_parquet_hold_the_same_rows(store: Store) -> None:
+    table = run_query(store, "SELECT trial_id, steps FROM trials ORDER BY 1")
+    rows = list(csv.DictReader(io.StringIO(to_csv(table).decode())))
+    assert rows == [{"trial_id": "a", "steps": "46"}, {"trial_id": "b", "steps": "46"}]
+    assert pq.read_table(io.BytesIO(to_parquet(table))).to_pylist() == table.to_pylist()

@@ -1,0 +1,39 @@
+"""Reading YAML: what is refused, and where it says the fault is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cosweep.errors import CosweepError
+from cosweep.sweep.yaml_file import parse_yaml, read_yaml
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: [1, 2", r"f.yaml, line 1, column \d+: not valid YAML"),
+        ("a: 1\nb: 2\n c: 3\n", r"f.yaml, line 3, column 3: not valid YAML"),
+        ("a: 1\nb: 2\na: 3\n", r"line 3, column 1: not valid YAML: the key 'a' appears twice"),
+        ("a: !!python/object/apply:os.system [ls]", "not valid YAML: could not determine a constructor"),
+    ],
+)
+def test_a_broken_text_is_refused_with_its_place(text: str, message: str) -> None:
+    with pytest.raises(CosweepError, match=message):
+        parse_yaml(text, "f.yaml")
+
+
+def test_only_true_and_false_are_booleans() -> None:
+    assert parse_yaml("{on: yes, a: true, b: False, c: no}", "f") == {"on": "yes", "a": True, "b": False, "c": "no"}
+
+
+def test_an_absent_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CosweepError, match=r"none\.yaml: cannot be read: No such file"):
+        read_yaml(tmp_path / "none.yaml")
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "b.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(CosweepError, match="not a UTF-8 text"):
+        read_yaml(tmp_path / "b.yaml")

@@ -1,0 +1,191 @@
+"""The command line: what it prints, its exit codes, and every kind of bad input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from cosweep.cli import MENUS, app
+from cosweep.results.store import Store
+from cosweep.sweep.presentation import menu_table
+from tests.results.rows import broken_row, curve, trial_row
+
+GOOD = "trial: {interventions: [{kind: inject}]}\nspace: {method.epsilon: {grid: [48/255, 64/255]}}\n"
+
+
+def cosweep(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder with a good definition in it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    (tmp_path / "s.yaml").write_text(GOOD)
+    return tmp_path
+
+
+@pytest.mark.parametrize("command", ["run", "validate"])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("trial: [1, 2", "line 1, column"),
+        ("trial: {seed: 1}\ntrial: {seed: 2}", "appears twice"),
+        ("tiral: {}", "did you mean 'trial'?"),
+        ("trial: {optimizer: {epoch: 3}}", "did you mean 'epochs'?"),
+        ("trial: {optimizer: {epochs: many}}", "expected a whole number, got 'many'"),
+        ("trial: {method: {name: fgsm, epsilon: 8}}", "write 8/255 for 8 grey levels"),
+        ("space: {seed: {grid: []}}", "grid is empty"),
+        ("space: {method.nothing: {grid: [1]}}", "no such place in the trial"),
+        ("space: {interventions.0.beta: {grid: [0]}}", "the trial has no interventions"),
+        ("trial: {data: {source: mnist}}", "did you mean 'fashion_mnist'?"),
+        ("trial: {data: {source: image_parquet, root: nowhere}}", "no file train*.parquet"),
+        ("resources: {cpu: 4096}", "asks for 4096 CPUs and 0 GPUs"),
+        ("resources: {gpu: 512}", "asks for 1 CPUs and 512 GPUs"),
+        ("results: {root: s.yaml/results}", "is not a folder"),
+        ("- a list", "expected a mapping"),
+    ],
+)
+def test_a_bad_definition_gives_one_message_and_leaves_nothing(
+    folder: Path, command: str, text: str, message: str
+) -> None:
+    (folder / "s.yaml").write_text(text)
+    result = cosweep(command, "s.yaml")
+    assert result.exit_code == 2
+    assert message in result.output
+    assert "Traceback" not in result.output
+    assert [p.name for p in folder.iterdir()] == ["s.yaml"]
+
+
+def test_more_classes_than_carriers_are_refused_before_anything_is_written(folder: Path) -> None:
+    from PIL import Image
+
+    for split in ("train", "test"):
+        for label in range(20):
+            target = folder / "images" / split / f"{label:02d}"
+            target.mkdir(parents=True)
+            Image.new("L", (4, 4), label).save(target / "a.png")
+    (folder / "s.yaml").write_text(
+        "trial: {data: {source: image_folder, root: images}, interventions: [{kind: inject}]}"
+    )
+    result = cosweep("run", "s.yaml")
+    assert result.exit_code == 2
+    assert "20 classes need as many patterns, images of 4x4 have 15" in result.output
+    assert not (folder / "results").exists()
+
+
+def test_a_missing_file_and_a_wrong_override_are_usage_errors(folder: Path) -> None:
+    for arguments, message in [
+        (("run", "none.yaml"), "none.yaml: cannot be read"),
+        (("run", "s.yaml", "--set", "trial.seed"), "expected path=value"),
+        (("frobnicate",), "No such command"),
+        (("query", "SELECT 1", "--format", "xml"), "Invalid value"),
+    ]:
+        result = cosweep(*arguments)
+        assert (result.exit_code, message in result.output) == (2, True), result.output
+
+
+def test_validate_tells_trials_resources_and_cost(folder: Path) -> None:
+    result = cosweep("validate", "s.yaml", "--set", "trial.optimizer.epochs=1")
+    assert result.exit_code == 0
+    assert "2, of which 0 are done and 2 left" in result.output
+    assert "1 CPUs and 0 GPUs a trial" in result.output
+    assert "about" in result.output
+    assert not (folder / "results").exists()
+
+
+@pytest.fixture
+def store(folder: Path) -> Store:
+    made = Store(folder / "results")
+    made.create()
+    axes = [{"path": "method.epsilon", "column": "epsilon"}, {"path": "interventions.0.beta", "column": "beta"}]
+    made.write_sweep("s", {"name": "s", "trials": 4, "axes": axes, "tracking": {"uri": None}})
+    made.write_trial("s", trial_row("aaa"), curve())
+    made.write_trial("s", broken_row("bbb", co_step=123, beta=24 / 255), curve())
+    made.write_trial("s", trial_row("ccc", status="failed", state=None, co=None, error="ValueError: x"), [])
+    return made
+
+
+@pytest.mark.usefixtures("store")
+def test_status_counts_trials_by_status_and_state() -> None:
+    result = cosweep("status")
+    assert result.exit_code == 0
+    for text in ("2 of 4", "1 completed, 1 failed, 1 stopped", "1 co, 1 healthy"):
+        assert text in result.output
+
+
+@pytest.mark.usefixtures("store")
+def test_query_prints_rows_in_each_format(folder: Path) -> None:
+    sql = "SELECT trial_id, co_step, beta FROM trials WHERE co"
+    assert "24/255" in cosweep("query", sql).output
+    assert json.loads(cosweep("query", sql, "--format", "json").output)[0]["co_step"] == 123
+    assert cosweep("query", sql, "--format", "csv").output.splitlines()[0] == "trial_id,co_step,beta"
+    assert cosweep("query", sql, "--format", "parquet").stdout_bytes.startswith(b"PAR1")
+
+
+@pytest.mark.usefixtures("store")
+def test_a_wrong_query_names_the_columns() -> None:
+    result = cosweep("query", "SELECT nothing FROM trials")
+    assert result.exit_code == 2
+    assert "columns that exist" in result.output
+    assert "co_step" in result.output
+
+
+@pytest.mark.usefixtures("store")
+def test_report_writes_figure_and_tables_and_shows_the_phase_table(folder: Path) -> None:
+    result = cosweep("report", "s")
+    assert result.exit_code == 0
+    assert "1/1 @123" in result.output
+    assert {p.name for p in (folder / "results/reports/s").iterdir()} == {
+        "phase.png",
+        "phase.csv",
+        "breaking_points.csv",
+    }
+
+
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize("command", ["report", "status", "sync", "ui"])
+def test_an_unknown_sweep_is_refused_with_the_known_ones(command: str) -> None:
+    result = cosweep(command, "t")
+    assert result.exit_code == 2
+    assert "sweeps there: s" in result.output
+
+
+def test_commands_on_an_empty_folder_say_so(folder: Path) -> None:
+    assert "no sweeps in results yet" in cosweep("status").output
+    assert cosweep("ui").exit_code == 2
+    assert cosweep("query", "SELECT count(*) AS n FROM trials", "--format", "csv").output == "n\n0\n"
+
+
+def test_results_of_a_newer_schema_are_refused(folder: Path) -> None:
+    (folder / "results").mkdir()
+    (folder / "results/cosweep.json").write_text('{"schema_version": 99}')
+    for arguments in (("run", "s.yaml"), ("status",), ("query", "SELECT 1")):
+        result = cosweep(*arguments)
+        assert (result.exit_code, "newer cosweep (schema 99" in result.output) == (2, True)
+
+
+@pytest.mark.parametrize("what", MENUS)
+def test_list_shows_every_name_with_a_line(what: str) -> None:
+    result = cosweep("list", what)
+    assert result.exit_code == 0
+    table = menu_table(what)
+    assert table.row_count > 0
+    for name, line in zip(table.columns[0].cells, table.columns[1].cells):
+        assert str(name) in result.output
+        assert line
+
+
+def test_detect_prints_verdicts_as_json(folder: Path) -> None:
+    rows = [f"a,{10 * i},0.8,0.9,{0.01 if i > 3 else 0.5}" for i in range(1, 9)]
+    (folder / "c.csv").write_text("\n".join(["trial_id,step,clean_acc,fgsm_acc,pgd_acc", *rows]))
+    result = cosweep("detect", "c.csv", "--format", "json")
+    (verdict,) = json.loads(result.output)
+    keys = ["trial_id", "state", "co", "co_step", "co_step_low", "co_step_high", "co_reason"]
+    assert list(verdict) == keys
+    assert (verdict["state"], verdict["co_step_low"], verdict["co_step_high"]) == ("co", 30, 40)
+    assert cosweep("detect", "c.csv", "--detector", "colapse").exit_code == 2
