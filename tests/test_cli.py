@@ -103,7 +103,9 @@ def store(folder: Path) -> Store:
     made = Store(folder / "results")
     made.create()
     axes = [{"path": "method.epsilon", "column": "epsilon"}, {"path": "interventions.0.beta", "column": "beta"}]
-    made.write_sweep("s", {"name": "s", "trials": 4, "axes": axes, "tracking": {"uri": None}})
+    ids = ["aaa", "bbb", "ccc", "ddd"]
+    made.write_sweep("s", {"name": "s", "trial_ids": ids, "axes": axes, "tracking": {"uri": None}})
+    made.write_trial("s", trial_row("old", epsilon=0.5), curve())
     made.write_trial("s", trial_row("aaa"), curve())
     made.write_trial("s", broken_row("bbb", co_step=123, beta=24 / 255), curve())
     made.write_trial("s", trial_row("ccc", status="failed", state=None, co=None, error="ValueError: x"), [])

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from statistics import median
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from cosweep.metrics import TrialStatus
 from cosweep.results.breaking_points import PhaseDiagram, phase_diagram, phase_rows
@@ -21,7 +23,7 @@ class Report:
         sweep: Its name.
         trials: Its rows of ``trials``.
         diagram: P(CO) over its axes.
-        asked: How many trials the sweep has.
+        asked: How many trials its definition has.
     """
 
     sweep: str
@@ -57,15 +59,23 @@ class Report:
 
 
 def make_report(store: Store, sweep: str) -> Report:
-    """Report of the trials that a sweep has finished so far.
+    """Report of the trials that a sweep's latest definition asks for and that have finished so far.
 
     Raises:
         CosweepError: If there is no such sweep.
     """
     record = store.sweep_record(sweep)
-    trials = store.trials(sweep).sort_by([("epsilon", "ascending"), ("beta", "ascending"), ("seed", "ascending")])
+    trials = asked_trials(store, sweep, record).sort_by(
+        [("epsilon", "ascending"), ("beta", "ascending"), ("seed", "ascending")]
+    )
     axes = [axis["column"] for axis in record["axes"]]
-    return Report(sweep, trials, phase_diagram(trials, axes), record["trials"])
+    return Report(sweep, trials, phase_diagram(trials, axes), len(record["trial_ids"]))
+
+
+def asked_trials(store: Store, sweep: str, record: dict[str, Any]) -> pa.Table:
+    """Rows of the trials in a sweep's record; those of earlier definitions of the same name are left out."""
+    trials = store.trials(sweep)
+    return trials.filter(pc.is_in(trials["trial_id"], pa.array(record["trial_ids"], pa.string())))
 
 
 def write_report(store: Store, report: Report) -> dict[str, bytes]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -90,32 +90,43 @@ def run_sweep(sweep: Sweep, console: Console) -> Outcome:
     """
     store = Store(sweep.results.root)
     store.check_writable()
-    datasets = load_datasets(sweep.trials)
-    hashes = {key: dataset.fingerprint() for key, dataset in datasets.items()}
+    with console.status("loading data"):
+        datasets = load_datasets(sweep.trials)
+        hashes = {key: dataset.fingerprint() for key, dataset in datasets.items()}
     done = finished_trials(store, sweep.name)
     _refuse_other_data(sweep, done, hashes)
     left = [spec for spec in sweep.trials if spec.trial_id not in done]
     uri = tracking_uri(store, sweep.tracking.uri)
-    tracker: Tracker | None = None
     if left:
         if not os.environ.get("RAY_ADDRESS"):
             concurrent_trials(sweep.resources, [local_node()])  # seconds sooner than Ray could say it
-        with connected() as nodes:
+        with ExitStack() as stack:
+            with console.status("starting Ray"):
+                nodes = stack.enter_context(connected())
             at_once = min(concurrent_trials(sweep.resources, nodes), len(left))
             console.print(
                 f"{sweep.name}: {len(sweep.trials)} trials, {len(sweep.trials) - len(left)} done before, "
                 f"{len(left)} to run, {at_once} at once",
                 highlight=False,
             )
-            store.create()
-            store.write_sweep(sweep.name, sweep.record())
-            tracker = Tracker(store, sweep.name, uri) if uri else None
+            tracker = _begin(sweep, store, uri, done)
             seconds = _run_trials(sweep, left, datasets, hashes, store, tracker, console)
             console.print(f"trials ended after {format_seconds(seconds)}", highlight=False)
     else:
         console.print(f"{sweep.name}: all {len(sweep.trials)} trials are done already", highlight=False)
-        store.write_sweep(sweep.name, sweep.record())
+        tracker = _begin(sweep, store, uri, done)
     return _conclude(sweep, store, tracker, uri)
+
+
+def _begin(sweep: Sweep, store: Store, uri: str | None, done: Iterable[str]) -> Tracker | None:
+    """Make the results folder, keep what is asked, and start the tracker; the first things to be written."""
+    store.create()
+    store.write_sweep(sweep.name, sweep.record())
+    if uri is None:
+        return None
+    tracker = Tracker(store, sweep.name, uri)
+    tracker.catch_up(done)
+    return tracker
 
 
 def _refuse_other_data(sweep: Sweep, done: Mapping[str, str], hashes: Mapping[str, str]) -> None:

@@ -15,7 +15,7 @@ from cosweep.methods import METHODS
 from cosweep.models import MODELS
 from cosweep.results.breaking_points import PIXEL_COLUMNS, format_value
 from cosweep.results.query import plain_rows
-from cosweep.results.report import Report
+from cosweep.results.report import Report, asked_trials
 from cosweep.results.store import Store
 from cosweep.sweep.progress import format_seconds
 
@@ -89,13 +89,14 @@ def status_table(store: Store, sweeps: list[str]) -> Table:
     table = _table("sweep", "done", "by status", "by state", "CO", "trials/hour", "time left", "last result")
     for name in sweeps:
         record = store.sweep_record(name)
-        rows = store.trials(name).to_pylist()
+        rows = asked_trials(store, name, record).to_pylist()
         good = [row for row in rows if row["status"] != "failed"]
         rate = _trials_an_hour(rows)
-        left = record["trials"] - len(good)
+        asked = len(record["trial_ids"])
+        left = asked - len(good)
         table.add_row(
             name,
-            f"{len(good)} of {record['trials']}",
+            f"{len(good)} of {asked}",
             _counts(rows, "status"),
             _counts(good, "state"),
             str(sum(bool(row["co"]) for row in good)),

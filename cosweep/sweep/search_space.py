@@ -108,7 +108,7 @@ class Sweep:
         """What was asked, as plain data for the results folder."""
         return {
             "name": self.name,
-            "trials": len(self.trials),
+            "trial_ids": [spec.trial_id for spec in self.trials],
             "axes": [{"path": a.path, "column": a.column, a.kind: list(a.values)} for a in self.axes],
             "search": self.search.to_dict(),
             "tracking": self.tracking.to_dict(),

@@ -7,7 +7,7 @@ import math
 import os
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -57,6 +57,10 @@ class SweepRuns:
         self.experiment_id = self._experiment()
         self.parent_id = self._parent()
         self._logged = self._logged_trials()
+
+    def has(self, trial_id: str) -> bool:
+        """Whether a trial was logged whole, from this row or an earlier one."""
+        return bool(self._logged.get(trial_id, ("", ""))[1])
 
     def log_trial(self, trial_id: str) -> bool:
         """Log a finished trial from its row and curve; False if it is logged already."""
@@ -176,6 +180,11 @@ class Tracker:
         """Have a trial logged when its turn comes."""
         self._put("trial", trial_id)
 
+    def catch_up(self, trial_ids: Iterable[str]) -> None:
+        """Have trials of earlier runs logged that MLflow lacks, as after a kill."""
+        for trial_id in trial_ids:
+            self._put("earlier", trial_id)
+
     def finish(self, metrics: dict[str, float], artifacts: dict[str, bytes], timeout: float) -> int:
         """Log the summary, wait for all that is queued, and say how many trials MLflow misses."""
         self._put("summary", (metrics, artifacts))
@@ -196,13 +205,13 @@ class Tracker:
             kind, content = job
             try:
                 runs = runs or SweepRuns(self._store, self._sweep, self.uri)
-                if kind == "trial":
-                    runs.log_trial(content)
-                else:
+                if kind == "summary":
                     runs.log_summary(*content)
+                elif kind == "trial" or not runs.has(content):
+                    runs.log_trial(content)
             except Exception as error:  # whatever MLflow throws, the results are in Parquet
                 self.problem = f"{type(error).__name__}: {error}".splitlines()[0]
-                self.missed += kind == "trial"
+                self.missed += kind != "summary"
             self._pending -= 1
 
 

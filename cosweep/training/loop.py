@@ -70,8 +70,13 @@ class TrialRun:
         self.steps_per_epoch = 0
 
     def __iter__(self) -> Iterator[ProbeMetrics]:
-        with deterministic():
-            yield from self._run()
+        probes = self._run()
+        while True:
+            with deterministic():  # around the work alone, so that the caller keeps its own settings
+                probe = next(probes, None)
+            if probe is None:
+                return
+            yield probe
 
     def _run(self) -> Iterator[ProbeMetrics]:
         spec = self.spec

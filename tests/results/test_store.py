@@ -136,6 +136,6 @@ def test_a_location_below_a_file_is_not_writable(tmp_path: Path) -> None:
 
 
 def test_an_unknown_sweep_is_refused_with_the_known_ones(store: Store) -> None:
-    store.write_sweep("known", {"trials": 1})
+    store.write_sweep("known", {"trial_ids": []})
     with pytest.raises(CosweepError, match="sweeps there: known"):
         store.sweep_record("other")

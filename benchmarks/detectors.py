@@ -1,0 +1,220 @@
+"""Compares CO detectors on curves with known answers; prints the tables of docs/detectors.md.
+
+    python benchmarks/detectors.py                       the tables, from detector_curves.parquet beside this file
+    python benchmarks/detectors.py --collect results     makes that file anew from a results folder
+
+Every training was run twice with the same spec but for the probe, which does not touch the training: once
+with the probes a detector reads (PGD-10 on 256 images), once with strong ones (PGD-50 on all held-out
+images, or 1000 of CIFAR-10's). The strong curves give the answer, in hindsight: a training is CO if PGD-50
+accuracy is below ``LABEL_RATIO`` of FGSM accuracy for three consecutive strong readings while FGSM accuracy
+is above twice chance and above half of clean accuracy; its onset is the first of these readings.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.table import Table
+
+from cosweep.detection import Detector
+from cosweep.detection.collapse import Collapse
+from cosweep.detection.published import FGSMPGDGap, GradientCosine, WongDrop
+from cosweep.metrics import ProbeMetrics
+from cosweep.results.query import run_query
+from cosweep.results.store import Store
+
+CURVES = Path(__file__).with_name("detector_curves.parquet")
+LABEL_RATIO = 0.18
+LABEL_READINGS = 3
+_COLUMNS = "sweep, method, epsilon, beta, seed, probe_pgd_steps, steps, train_seconds, probe_seconds"
+_PROBE = ("step", "epoch", "clean_acc", "fgsm_acc", "pgd_acc", "grad_cos")
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training: what the detectors read, and the answer.
+
+    Attributes:
+        split: ``calibration`` or ``heldout``.
+        data: ``digits`` or ``cifar10``.
+        name: Method, epsilon, beta and seed.
+        probes: Curve for the detectors.
+        onset: First strong reading of the collapse, steps; None without CO.
+    """
+
+    split: str
+    data: str
+    name: str
+    probes: tuple[ProbeMetrics, ...]
+    onset: int | None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a rule said of a training: the step at which it was sure, and the onset it named."""
+
+    decided: int
+    onset: int
+
+
+Rule = Callable[[], Detector]
+
+
+def collect(root: str) -> None:
+    """Write the curves of the four detector sweeps to ``detector_curves.parquet``."""
+    sql = f"""
+        SELECT {", ".join(f"t.{c.strip()}" for c in _COLUMNS.split(","))}, {", ".join(f"c.{c}" for c in _PROBE)}
+        FROM curves c JOIN trials t USING (trial_id, sweep)
+        WHERE sweep SIMILAR TO '(calibration|heldout)_(digits|cifar10)'
+        ORDER BY t.sweep, t.method, t.epsilon, t.beta, t.seed, t.probe_pgd_steps, c.step
+    """
+    table = run_query(Store(root), sql)
+    pq.write_table(table, CURVES, compression="zstd")
+    print(f"{table.num_rows} probes written to {CURVES}")
+
+
+def load() -> list[Training]:
+    """All trainings of the stored curves."""
+    curves: dict[tuple[object, ...], dict[bool, list[ProbeMetrics]]] = {}
+    for row in pq.read_table(CURVES).to_pylist():
+        key = tuple(row[name] for name in ("sweep", "method", "epsilon", "beta", "seed"))
+        probe = ProbeMetrics(**{name: row[name] for name in _PROBE})
+        curves.setdefault(key, {}).setdefault(row["probe_pgd_steps"] == 50, []).append(probe)
+    return [_training(key, pair[False], pair[True]) for key, pair in curves.items()]
+
+
+def _training(key: tuple[object, ...], probes: list[ProbeMetrics], strong: list[ProbeMetrics]) -> Training:
+    sweep, method, epsilon, beta, seed = key
+    split, data = str(sweep).split("_")
+    name = f"{method} {float(str(epsilon)) * 255:.0f} {float(str(beta)) * 255:.0f} {seed}"
+    return Training(split, data, name, tuple(probes), true_onset(strong))
+
+
+def true_onset(strong: Iterable[ProbeMetrics], chance: float = 0.1) -> int | None:
+    """Step of the first of ``LABEL_READINGS`` consecutive collapsed strong readings."""
+    collapsed: list[int] = []
+    for probe in strong:
+        meaningful = probe.fgsm_acc > max(2 * chance, 0.5 * probe.clean_acc)
+        if meaningful and probe.pgd_acc < LABEL_RATIO * probe.fgsm_acc:
+            collapsed.append(probe.step)
+            if len(collapsed) == LABEL_READINGS:
+                return collapsed[0]
+        else:
+            collapsed.clear()
+    return None
+
+
+def decide(rule: Rule, training: Training) -> Decision | None:
+    """A rule's verdict on a training."""
+    detector = rule()
+    for probe in training.probes:
+        verdict = detector.update(probe)
+        if verdict.co_step is not None:
+            return Decision(probe.step, verdict.co_step)
+    return None
+
+
+def errors(rule: Rule, trainings: list[Training]) -> int:
+    """Misses and false alarms."""
+    return sum((decide(rule, t) is None) != (t.onset is None) for t in trainings)
+
+
+def fit(make: Callable[[float], Detector], grid: list[float], trainings: list[Training]) -> float:
+    """Threshold with the fewest errors; the middle one of several."""
+    scores = [errors(lambda g=g: make(g), trainings) for g in grid]  # type: ignore[misc]
+    best = [g for g, score in zip(grid, scores, strict=True) if score == min(scores)]
+    return best[len(best) // 2]
+
+
+def rules(calibration: list[Training]) -> dict[str, Rule]:
+    """The rules compared; fitted ones see the calibration curves only."""
+    grid = [round(0.01 * i, 2) for i in range(2, 99)]
+    gap = fit(lambda g: FGSMPGDGap(10, g), grid, calibration)
+    cosine = fit(lambda g: GradientCosine(10, g), grid, calibration)
+    drop = fit(lambda g: WongDrop(10, g), grid, calibration)
+    return {
+        f"collapse ({Collapse.GAP:g}, {Collapse.DROP:g}, {Collapse.SHOW:g})": lambda: Collapse(10),
+        "PGD drop > 0.2 an epoch (published)": lambda: WongDrop(10),
+        f"PGD drop > {drop:g} an epoch (fitted)": lambda: WongDrop(10, drop),
+        "FGSM-PGD gap > 0.9 (published)": lambda: FGSMPGDGap(10),
+        f"FGSM-PGD gap > {gap:g} (fitted)": lambda: FGSMPGDGap(10, gap),
+        f"gradient cosine < {cosine:g} (fitted)": lambda: GradientCosine(10, cosine),
+    }
+
+
+def comparison(trainings: list[Training], compared: dict[str, Rule], title: str) -> Table:
+    """Recall, false alarms, and steps from the true onset to the decision, over some trainings."""
+    broken = [t for t in trainings if t.onset is not None]
+    table = Table(title=f"{title}: {len(broken)} CO of {len(trainings)} trainings", title_justify="left")
+    for name in ("rule", "found", "false alarms", "onset error, steps", "decision delay, steps"):
+        table.add_column(name, justify="left" if name == "rule" else "right")
+    for name, rule in compared.items():
+        found = [(d, t.onset) for t in broken if t.onset is not None and (d := decide(rule, t)) is not None]
+        alarms = sum(decide(rule, t) is not None for t in trainings if t.onset is None)
+        table.add_row(
+            name,
+            f"{len(found)}/{len(broken)}",
+            f"{alarms}/{len(trainings) - len(broken)}",
+            _spread([d.onset - onset for d, onset in found]),
+            _spread([d.decided - onset for d, onset in found]),
+        )
+    return table
+
+
+def _spread(values: list[int]) -> str:
+    return f"{median(values):+.0f} [{min(values):+d}, {max(values):+d}]" if values else "-"
+
+
+def sensitivity(trainings: list[Training]) -> Table:
+    """Errors of ``Collapse`` when each of its limits is moved, others kept."""
+    table = Table(title="collapse: errors on these curves when one limit is moved", title_justify="left")
+    for name in ("limit", "value", "errors"):
+        table.add_column(name)
+    for limit, values in {"GAP": (0.1, 0.15, 0.2, 0.25, 0.3), "DROP": (0.3, 0.5, 0.7), "SHOW": (0.5, 0.6, 0.8)}.items():
+        for value in values:
+            moved = type("Moved", (Collapse,), {limit: value})
+            table.add_row(limit, f"{value:g}", str(errors(lambda moved=moved: moved(10), trainings)))  # type: ignore[misc]
+    return table
+
+
+def disagreements(trainings: list[Training], rule: Rule) -> Table:
+    """The trainings on which a rule and the answer differ."""
+    table = Table("split", "data", "method epsilon beta seed", "true onset", "decision", title_justify="left")
+    table.title = "where collapse and the strong curves differ"
+    for t in trainings:
+        decision = decide(rule, t)
+        if (decision is None) != (t.onset is None):
+            table.add_row(t.split, t.data, t.name, str(t.onset), "none" if decision is None else str(decision.decided))
+    return table
+
+
+def main() -> None:
+    """Print all tables, or collect the curves."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--collect", metavar="ROOT", help="results folder with the four detector sweeps")
+    arguments = parser.parse_args()
+    if arguments.collect:
+        collect(arguments.collect)
+        return
+    trainings = load()
+    calibration = [t for t in trainings if t.split == "calibration"]
+    compared = rules(calibration)
+    console = Console(width=120)
+    for split in ("calibration", "heldout"):
+        for data in ("digits", "cifar10"):
+            chosen = [t for t in trainings if (t.split, t.data) == (split, data)]
+            console.print(comparison(chosen, compared, f"{split}, {data}"))
+    heldout = [t for t in trainings if t.split == "heldout"]
+    console.print(comparison(heldout, compared, "heldout, all"))
+    console.print(sensitivity(calibration))
+    console.print(disagreements(trainings, lambda: Collapse(10)))
+
+
+if __name__ == "__main__":
+    main()
