@@ -7,13 +7,14 @@ Every training was run twice with the same spec but for the probe, which does no
 with the probes a detector reads (PGD-10 on 256 images), once with strong ones (PGD-50 on all held-out
 images, or 1000 of CIFAR-10's). The strong curves give the answer, in hindsight: a training is CO if PGD-50
 accuracy is below ``LABEL_RATIO`` of FGSM accuracy for three consecutive strong readings while FGSM accuracy
-is above twice chance and above half of clean accuracy; its onset is the first of these readings.
+is above twice chance and above half of clean accuracy; its onset is the first of the readings up to these that
+are below half of the best PGD-50 accuracy before.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -86,7 +87,7 @@ def load() -> list[Training]:
         key = tuple(row[name] for name in ("sweep", "method", "epsilon", "beta", "seed"))
         probe = ProbeMetrics(**{name: row[name] for name in _PROBE})
         curves.setdefault(key, {}).setdefault(row["probe_pgd_steps"] == 50, []).append(probe)
-    return [_training(key, pair[False], pair[True]) for key, pair in curves.items()]
+    return [_training(key, pair[False], pair[True]) for key, pair in curves.items() if len(pair) == 2]
 
 
 def _training(key: tuple[object, ...], probes: list[ProbeMetrics], strong: list[ProbeMetrics]) -> Training:
@@ -96,18 +97,23 @@ def _training(key: tuple[object, ...], probes: list[ProbeMetrics], strong: list[
     return Training(split, data, name, tuple(probes), true_onset(strong))
 
 
-def true_onset(strong: Iterable[ProbeMetrics], chance: float = 0.1) -> int | None:
-    """Step of the first of ``LABEL_READINGS`` consecutive collapsed strong readings."""
-    collapsed: list[int] = []
-    for probe in strong:
+def true_onset(strong: Sequence[ProbeMetrics], chance: float = 0.1) -> int | None:
+    """Step at which the strong readings begin to collapse; None if they do not."""
+    run = 0
+    for index, probe in enumerate(strong):
         meaningful = probe.fgsm_acc > max(2 * chance, 0.5 * probe.clean_acc)
-        if meaningful and probe.pgd_acc < LABEL_RATIO * probe.fgsm_acc:
-            collapsed.append(probe.step)
-            if len(collapsed) == LABEL_READINGS:
-                return collapsed[0]
-        else:
-            collapsed.clear()
+        run = run + 1 if meaningful and probe.pgd_acc < LABEL_RATIO * probe.fgsm_acc else 0
+        if run == LABEL_READINGS:
+            return _start_of_fall(strong, index - run + 1).step
     return None
+
+
+def _start_of_fall(strong: Sequence[ProbeMetrics], collapsed: int) -> ProbeMetrics:
+    """First reading of those just before a collapsed one that are below half of the best before it."""
+    best = max(probe.pgd_acc for probe in strong[: collapsed + 1])
+    while collapsed > 0 and strong[collapsed - 1].pgd_acc < 0.5 * best:
+        collapsed -= 1
+    return strong[collapsed]
 
 
 def decide(rule: Rule, training: Training) -> Decision | None:
@@ -125,10 +131,18 @@ def errors(rule: Rule, trainings: list[Training]) -> int:
     return sum((decide(rule, t) is None) != (t.onset is None) for t in trainings)
 
 
+def recall_and_alarms(rule: Rule, trainings: list[Training]) -> tuple[float, float]:
+    """Share of the CO trainings found, and of the others called CO."""
+    decided = [(t.onset is not None, decide(rule, t) is not None) for t in trainings]
+    found = [called for broken, called in decided if broken]
+    alarms = [called for broken, called in decided if not broken]
+    return sum(found) / len(found), sum(alarms) / len(alarms)
+
+
 def fit(make: Callable[[float], Detector], grid: list[float], trainings: list[Training]) -> float:
-    """Threshold with the fewest errors; the middle one of several."""
-    scores = [errors(lambda g=g: make(g), trainings) for g in grid]  # type: ignore[misc]
-    best = [g for g, score in zip(grid, scores, strict=True) if score == min(scores)]
+    """Threshold with the largest recall minus false-alarm rate (Youden's J); the middle one of several."""
+    scores = [r - a for r, a in (recall_and_alarms(lambda g=g: make(g), trainings) for g in grid)]  # type: ignore[misc]
+    best = [g for g, score in zip(grid, scores, strict=True) if score == max(scores)]
     return best[len(best) // 2]
 
 
@@ -139,7 +153,7 @@ def rules(calibration: list[Training]) -> dict[str, Rule]:
     cosine = fit(lambda g: GradientCosine(10, g), grid, calibration)
     drop = fit(lambda g: WongDrop(10, g), grid, calibration)
     return {
-        f"collapse ({Collapse.GAP:g}, {Collapse.DROP:g}, {Collapse.SHOW:g})": lambda: Collapse(10),
+        f"collapse ({Collapse.LOST:g}, {Collapse.GAP:g}, {Collapse.SHOW:g})": lambda: Collapse(10),
         "PGD drop > 0.2 an epoch (published)": lambda: WongDrop(10),
         f"PGD drop > {drop:g} an epoch (fitted)": lambda: WongDrop(10, drop),
         "FGSM-PGD gap > 0.9 (published)": lambda: FGSMPGDGap(10),
@@ -176,7 +190,11 @@ def sensitivity(trainings: list[Training]) -> Table:
     table = Table(title="collapse: errors on these curves when one limit is moved", title_justify="left")
     for name in ("limit", "value", "errors"):
         table.add_column(name)
-    for limit, values in {"GAP": (0.1, 0.15, 0.2, 0.25, 0.3), "DROP": (0.3, 0.5, 0.7), "SHOW": (0.5, 0.6, 0.8)}.items():
+    for limit, values in {
+        "LOST": (0.3, 0.4, 0.5, 0.6, 0.7),
+        "GAP": (0.1, 0.15, 0.2, 0.25, 0.3),
+        "SHOW": (0.5, 0.6, 0.7, 0.8),
+    }.items():
         for value in values:
             moved = type("Moved", (Collapse,), {limit: value})
             table.add_row(limit, f"{value:g}", str(errors(lambda moved=moved: moved(10), trainings)))  # type: ignore[misc]

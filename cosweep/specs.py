@@ -49,6 +49,11 @@ class Spec:
     """Base of every spec: checks the limits that its fields declare."""
 
     def __post_init__(self) -> None:
+        hints = get_type_hints(type(self))
+        for f in fields(self):  # 0, 0.0 and -0.0 are equal, and are to have one canonical JSON
+            value = getattr(self, f.name)
+            if hints[f.name] is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+                object.__setattr__(self, f.name, float(value) + 0.0)
         faults = [Fault(f.name, message) for f in fields(self) if (message := _limit_fault(f, getattr(self, f.name)))]
         if faults:
             raise SpecError(faults)
@@ -205,6 +210,8 @@ def _convert_union(arms: tuple[Any, ...], spec_field: Field[Any], value: Any, me
 
 
 def _convert_scalar(hint: Any, spec_field: Field[Any], value: Any, path: str) -> Any:
+    if value is None and spec_field.default is None:
+        return None
     names = {float: "a number", int: "a whole number", str: "a text", bool: "true or false"}
     fault = SpecError([Fault(path, f"expected {names.get(hint, hint)}, got {value!r}")])
     if hint is float and spec_field.metadata.get("pixels"):
@@ -216,7 +223,7 @@ def _convert_scalar(hint: Any, spec_field: Field[Any], value: Any, path: str) ->
         # YAML 1.1 reads 5e-4 as a text, so a text that is a number is one.
         try:
             return float(value)
-        except ValueError:
+        except (ValueError, OverflowError):
             raise fault from None
     if hint is int and isinstance(value, float) and value.is_integer():
         return int(value)

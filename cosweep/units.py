@@ -36,7 +36,7 @@ def parse_pixels(value: object) -> float:
             return float(Fraction(match[1]) / int(match[2]))
     try:
         return float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         message = f"expected a number or a fraction such as 8/255, got {value!r}"
         raise ValueError(message) from None
 

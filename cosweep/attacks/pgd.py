@@ -60,7 +60,7 @@ def withstands_pgd(
             if len(alive) == 0:
                 return torch.zeros_like(standing)
             gradient, logits = gradient_and_logits(model, x[alive] + delta, y[alive])
-            kept = logits.argmax(dim=1) == y[alive]
+            kept = labels_right(logits, y[alive])
             alive = alive[kept]
             delta = signed_step(gradient[kept], x[alive], alpha=alpha, box=box, start=delta[kept], epsilon=epsilon)
         standing = torch.zeros_like(standing)
@@ -71,4 +71,9 @@ def withstands_pgd(
 @torch.no_grad()
 def correct(model: Classifier, x: Tensor, y: Tensor) -> Tensor:
     """Which examples (N,) the model labels right."""
-    return model(x).argmax(dim=1) == y
+    return labels_right(model(x), y)
+
+
+def labels_right(logits: Tensor, y: Tensor) -> Tensor:
+    """Which examples (N,) have their largest logit at their label; never those with a logit that is not finite."""
+    return (logits.argmax(dim=1) == y) & logits.isfinite().all(dim=1)

@@ -14,11 +14,12 @@ def clip_ball(delta: Tensor, epsilon: float) -> Tensor:
 
 
 def clip_box(delta: Tensor, x: Tensor, box: Box) -> Tensor:
-    """``delta`` such that x + delta lies in the box.
+    """``delta`` such that x + delta lies in the box, or no further out than x where x is outside it.
 
-    For x in the box this only shortens entries, so a ball constraint met before holds after.
+    This only shortens entries, so a ball constraint met before holds after.
     """
-    return torch.minimum(torch.maximum(delta, box.low - x), box.high - x)
+    lowest, highest = (box.low - x).clamp(max=0), (box.high - x).clamp(min=0)
+    return torch.minimum(torch.maximum(delta, lowest), highest)
 
 
 def uniform_like(x: Tensor, radius: float, rng: torch.Generator) -> Tensor:

@@ -78,10 +78,18 @@ class DeviceData:
             x = apply(x, y)
         return x
 
+    def _classes(self) -> Tensor:
+        return torch.arange(self.num_classes, device=self.device)
+
     def _measure_box(self) -> Box:
         low, high = 0.0, 1.0
         if self._apply:
-            for x, y in ((self.x_train, self.y_train), (self.x_test, self.y_test)):
+            views = [(self.x_train, self.y_train), (self.x_test, self.y_test)]
+            if self.augment != "none":
+                views.append((self.x_train.flip(-1), self.y_train))
+            if self.augment == "crop_flip":  # the padding is black
+                views.append((torch.zeros_like(self.x_train[:1]).expand(self.num_classes, -1, -1, -1), self._classes()))
+            for x, y in views:
                 for chunk_x, chunk_y in zip(torch.split(x, _CHUNK), torch.split(y, _CHUNK), strict=True):
                     intervened = self.intervene(chunk_x, chunk_y)
                     low, high = min(low, intervened.min().item()), max(high, intervened.max().item())

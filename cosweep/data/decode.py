@@ -26,12 +26,15 @@ def read_image_folder(root: Path, size: int | None) -> dict[str, Split]:
         size: Side to resize and centre-crop to; None keeps sizes, which must then agree.
 
     Raises:
-        CosweepError: If a split or class is absent, or a file is no image.
+        CosweepError: If a split is absent, a test class has no training images, or a file is no image.
     """
-    folders = {split: _find(root, names, "folder") for split, names in _SPLITS.items()}
-    classes = sorted(p.name for p in folders["train"].iterdir() if p.is_dir())
+    folders = {split: _find(root, names, "folder")[0] for split, names in _SPLITS.items()}
+    found = {split: {p.name for p in folder.iterdir() if p.is_dir()} for split, folder in folders.items()}
+    classes = sorted(found["train"])
     if not classes:
         raise CosweepError(f"{folders['train']} has no folder per class; expected train/CLASS/*.png")
+    if unknown := found["test"] - found["train"]:
+        raise CosweepError(f"{folders['test']}: classes without training images: {', '.join(sorted(unknown))}")
     return {split: _stack(_folder_items(folder, classes), size, folder) for split, folder in folders.items()}
 
 
@@ -59,9 +62,7 @@ def read_image_parquet(root: Path, size: int | None) -> dict[str, Split]:
 
     splits: dict[str, Split] = {}
     for split, names in _SPLITS.items():
-        first = _find(root, tuple(f"{name}*.parquet" for name in names), "file")
-        prefix = first.name.split("-")[0].split(".")[0]
-        files = sorted(first.parent.glob(f"{prefix}*.parquet"))
+        files = _find(root, tuple(f"{name}*.parquet" for name in names), "file")
         splits[split] = _stack(_parquet_items(pq, files), size, root)
     return splits
 
@@ -80,12 +81,13 @@ def _parquet_items(pq: Any, files: list[Path]) -> Iterator[tuple[bytes, int, str
                 yield encoded["bytes"], y, f"{file}, image {index}"
 
 
-def _find(root: Path, patterns: tuple[str, ...], what: str) -> Path:
+def _find(root: Path, patterns: tuple[str, ...], what: str) -> list[Path]:
+    """All that match the first pattern with a match, directly below ``root`` or below its data/, sorted."""
     for folder in (root, root / "data"):
         for pattern in patterns:
             found = sorted(folder.glob(pattern))
             if found:
-                return found[0]
+                return found
     raise CosweepError(
         f"no {what} {' or '.join(patterns)} in {root.absolute()}; set trial.data.root to the folder that holds it"
     )

@@ -129,6 +129,11 @@ class ImageFolder(Source):
 
 def _dataset(splits: dict[str, tuple[NDArray[np.uint8], NDArray[np.int64]]]) -> Dataset:
     (x_train, y_train), (x_test, y_test) = splits["train"], splits["test"]
+    if x_train.shape[1:] != x_test.shape[1:]:
+        raise CosweepError(
+            f"train images are (C, H, W) {x_train.shape[1:]}, test images {x_test.shape[1:]}; they must agree "
+            "(trial.data.size resizes all to one size)"
+        )
     return Dataset(x_train, y_train, x_test, y_test, int(max(y_train.max(), y_test.max())) + 1)
 
 

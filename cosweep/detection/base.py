@@ -35,6 +35,7 @@ class Detector(ABC):
         self._suspects: list[ProbeMetrics] = []
         self._recovering = 0
         self._at_chance = 0
+        self._not_a_number = False
 
     @property
     def suspect(self) -> bool:
@@ -55,7 +56,8 @@ class Detector(ABC):
 
     def update(self, probe: ProbeMetrics) -> Verdict:
         """Read the next probe and say what the curve shows so far."""
-        if _not_a_number(probe):
+        if _not_a_number(probe) or self._not_a_number:
+            self._not_a_number = True  # no training comes back from that
             self.verdict = self._with_state(TrialState.DIVERGED)
             return self.verdict
         # Clean accuracy alone may fall to chance in CO, while FGSM accuracy is perfect.

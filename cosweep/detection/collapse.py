@@ -1,4 +1,4 @@
-"""cosweep's own detector: PGD accuracy is a small part of what FGSM accuracy shows."""
+"""cosweep's own detector: FGSM accuracy shows robustness that PGD accuracy denies."""
 
 from __future__ import annotations
 
@@ -9,34 +9,39 @@ from cosweep.metrics import ProbeMetrics
 
 
 class Collapse(Detector):
-    """PGD accuracy far below FGSM accuracy, after it was robust or while FGSM looks robust.
+    """Robustness lost, or claimed and absent: PGD accuracy far below its best or below FGSM accuracy.
 
-    A probe looks collapsed if FGSM accuracy is above twice chance, PGD accuracy is below ``GAP`` of it,
-    and either PGD accuracy is below ``DROP`` of its own best (robustness was lost) or FGSM accuracy is
-    above ``SHOW`` of clean accuracy (robustness is claimed, whether or not there was any to lose). All
-    limits are ratios, so that they mean the same on 10 and on 200 classes. Clean accuracy is not asked to
-    stay high: it often dips at the onset.
+    A probe looks collapsed if FGSM accuracy is above twice chance and either
+
+    - robustness was lost: PGD accuracy is below ``LOST`` of its own best and below ``LOST`` of FGSM
+      accuracy (a decline of both is forgetting or divergence, not CO); or
+    - robustness is claimed: FGSM accuracy is above ``SHOW`` of clean accuracy, and PGD accuracy is below
+      ``GAP`` of FGSM accuracy, whether or not there was any robustness to lose.
+
+    All limits are ratios, so that they mean the same on 10 and on 200 classes. Clean accuracy is not asked
+    to stay high: it often dips at the onset.
     """
 
     name = "collapse"
     source = "cosweep; limits calibrated in docs/detectors.md"
 
+    LOST: ClassVar[float] = 0.5
     GAP: ClassVar[float] = 0.2
-    DROP: ClassVar[float] = 0.5
     SHOW: ClassVar[float] = 0.6
 
     def collapsed(self, probe: ProbeMetrics) -> bool:
-        masked = probe.fgsm_acc > 2 * self.chance and probe.pgd_acc < self.GAP * probe.fgsm_acc
-        return masked and (self._lost(probe) or self._claimed(probe))
+        return probe.fgsm_acc > 2 * self.chance and (self._lost(probe) or self._claimed(probe))
 
     def _lost(self, probe: ProbeMetrics) -> bool:
-        return self.best_pgd >= self.robust_floor and probe.pgd_acc < self.DROP * self.best_pgd
+        limit = self.LOST * min(self.best_pgd, probe.fgsm_acc)
+        return self.best_pgd >= self.robust_floor and probe.pgd_acc < limit
 
     def _claimed(self, probe: ProbeMetrics) -> bool:
-        return probe.fgsm_acc > self.SHOW * probe.clean_acc
+        shows = probe.fgsm_acc > self.SHOW * probe.clean_acc
+        return shows and probe.pgd_acc < self.GAP * probe.fgsm_acc
 
     def reason(self, onset: ProbeMetrics) -> str:
-        gap = f"PGD accuracy {onset.pgd_acc:.2f} is below {self.GAP:g} x FGSM accuracy {onset.fgsm_acc:.2f}"
+        pgd, fgsm = f"PGD accuracy {onset.pgd_acc:.2f}", f"FGSM accuracy {onset.fgsm_acc:.2f}"
         if self._lost(onset):
-            return f"{gap} and below {self.DROP:g} x its best {self.best_pgd:.2f}"
-        return f"{gap}, which is above {self.SHOW:g} x clean accuracy {onset.clean_acc:.2f}"
+            return f"{pgd} is below {self.LOST:g} x its best {self.best_pgd:.2f} and below {self.LOST:g} x {fgsm}"
+        return f"{pgd} is below {self.GAP:g} x {fgsm}, which is above {self.SHOW:g} x clean {onset.clean_acc:.2f}"

@@ -14,6 +14,7 @@ from cosweep.attacks import (
     correct,
     gradient_and_logits,
     input_gradient,
+    labels_right,
     signed_step,
     uniform_like,
     withstands_pgd,
@@ -70,7 +71,7 @@ class Prober:
             gradient, logits = gradient_and_logits(model, self.x, self.y)
             perturbed = self.x + signed_step(gradient, self.x, alpha=self.epsilon, box=self.box)
             return Accuracies(
-                clean_acc=_share(logits.argmax(dim=1) == self.y),
+                clean_acc=_share(labels_right(logits, self.y)),
                 fgsm_acc=_share(correct(model, perturbed, self.y)),
                 pgd_acc=robust_accuracy(
                     model,
@@ -109,15 +110,23 @@ def robust_accuracy(
     An example counts as broken by any iterate, its clean image included, so more steps or restarts never
     raise the number.
     """
-    rng = generator(seed, "pgd")
+    chunks = zip(torch.split(x, _CHUNK), torch.split(y, _CHUNK), strict=True)
     with evaluating(model):
         standing = [
             withstands_pgd(
-                model, chunk_x, chunk_y, epsilon=epsilon, alpha=epsilon / 4, steps=steps,
-                restarts=restarts, box=box, rng=rng,
+                model,
+                chunk_x,
+                chunk_y,
+                epsilon=epsilon,
+                alpha=epsilon / 4,
+                steps=steps,
+                restarts=restarts,
+                box=box,
+                # Noise of its own, whatever the chunks before it drew and however early they ended.
+                rng=generator(seed + index, "pgd"),
             )
-            for chunk_x, chunk_y in zip(torch.split(x, _CHUNK), torch.split(y, _CHUNK), strict=True)
-        ]  # fmt: skip
+            for index, (chunk_x, chunk_y) in enumerate(chunks)
+        ]
     return _share(torch.cat(standing))
 
 

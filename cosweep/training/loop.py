@@ -70,6 +70,8 @@ class TrialRun:
         self.steps_per_epoch = 0
 
     def __iter__(self) -> Iterator[ProbeMetrics]:
+        if self.status is not None:
+            raise RuntimeError("this trial has run; make another one to run it again")
         probes = self._run()
         while True:
             with deterministic():  # around the work alone, so that the caller keeps its own settings

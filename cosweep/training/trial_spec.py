@@ -126,8 +126,8 @@ def flat_columns(spec: TrialSpec) -> dict[str, Any]:
         for name, value in intervention.items():
             if name != Intervention.key:
                 row.setdefault(name, value)
-                if index:
-                    row[f"{name}_{index}"] = value
+            if index:
+                row[column_of(("interventions", str(index), name))] = value
     row.setdefault("beta", 0.0)
     for section in ("data", "model", "method", "optimizer", "probe", "final", "stop"):
         for path, value in _leaves((section,), plain[section]):

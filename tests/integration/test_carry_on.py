@@ -44,7 +44,7 @@ def busy_workers(driver: int) -> list[psutil.Process]:
     """Ray's worker processes of a driver that run a trial."""
     try:
         family = psutil.Process(driver).children(recursive=True)
-        return [p for p in family if (p.cmdline() or [""])[0].startswith("ray::") and "train_trial" in p.cmdline()[0]]
+        return [p for p in family if "".join(p.cmdline()).startswith("ray::ImplicitFunc.train")]
     except psutil.NoSuchProcess:
         return []
 
@@ -55,10 +55,11 @@ def test_a_killed_driver_carries_on_with_the_same_command(
     (tmp_path / "tiny.yaml").write_text(TINY)
     driver = start(tmp_path, "tiny.yaml", *LONGER)
     wait_for(lambda: len(rows(tmp_path)) >= 1)
-    family = psutil.Process(driver.pid).children(recursive=True)
+    workers = busy_workers(driver.pid)
     os.kill(driver.pid, signal.SIGKILL)
     driver.communicate(timeout=60)
-    _, alive = psutil.wait_procs(family, timeout=60)  # Ray's processes end when their driver is gone
+    _, alive = psutil.wait_procs(workers, timeout=60)  # Ray ends them when their driver is gone
+    assert workers
     assert not alive
     kept = {path.name: path.stat().st_mtime_ns for path in rows(tmp_path)}
     assert 1 <= len(kept) < 4, "the kill came too late to test anything"

@@ -1,0 +1,241 @@
+"""Detectors: decisions as tables, and laws over all rules."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+
+from cosweep.detection import DETECTORS, Detector, Verdict
+from cosweep.detection.collapse import Collapse
+from cosweep.detection.published import FGSMPGDGap, GradientCosine, WongDrop
+from cosweep.metrics import ProbeMetrics, TrialState
+
+Row = tuple[float, float, float]
+"""Clean, FGSM and PGD accuracy of one probe."""
+
+EVERY = 10
+NAN_ROW = (math.nan, math.nan, math.nan)
+RISE: list[Row] = [(0.50, 0.33, 0.30), (0.60, 0.38, 0.35), (0.65, 0.42, 0.38)]
+ROBUST: Row = (0.66, 0.42, 0.38)
+COLLAPSED: Row = (0.80, 0.95, 0.02)
+CHANCE: Row = (0.10, 0.10, 0.10)
+
+
+def probes(rows: list[Row], *, grad_cos: float = 0.9) -> list[ProbeMetrics]:
+    """Probes every ten steps, an epoch each; the gradient cosine falls where FGSM accuracy is far above PGD's."""
+    return [
+        ProbeMetrics(
+            step=(index + 1) * EVERY,
+            epoch=index + 1.0,
+            clean_acc=clean,
+            fgsm_acc=fgsm,
+            pgd_acc=pgd,
+            grad_cos=0.05 if fgsm - pgd > 0.5 else grad_cos,
+        )
+        for index, (clean, fgsm, pgd) in enumerate(rows)
+    ]
+
+
+def read(detector: Detector, rows: list[Row]) -> Verdict:
+    for probe in probes(rows):
+        detector.update(probe)
+    return detector.verdict
+
+
+@pytest.mark.parametrize(
+    ("rows", "classes", "flagged", "state"),
+    [
+        pytest.param([], 10, None, "not_robust", id="no probe yet"),
+        pytest.param(RISE, 10, None, "healthy", id="robustness grows"),
+        pytest.param([*RISE, *[COLLAPSED] * 3], 10, 40, "co", id="catastrophic overfitting"),
+        pytest.param([*RISE, *[COLLAPSED] * 8], 10, 40, "co", id="stays collapsed"),
+        pytest.param([*RISE, *[(0.45, 0.85, 0.03)] * 4], 10, 40, "co", id="clean accuracy dips at the onset"),
+        pytest.param([*RISE, *[(0.8, 0.95, 0.0)] * 3], 10, 40, "co", id="to zero"),
+        pytest.param([*RISE, COLLAPSED, COLLAPSED], 10, None, "healthy", id="two probes do not confirm"),
+        pytest.param(
+            [*RISE, COLLAPSED, COLLAPSED, ROBUST, COLLAPSED, COLLAPSED, ROBUST], 10, None, "healthy", id="short dips"
+        ),
+        pytest.param([*RISE, COLLAPSED, ROBUST, *[COLLAPSED] * 3], 10, 60, "co", id="a dip, then a collapse"),
+        pytest.param([*RISE, *[COLLAPSED] * 3, *[ROBUST] * 3], 10, 40, "recovered", id="recovers"),
+        pytest.param([*RISE, *[COLLAPSED] * 3, *[ROBUST] * 2], 10, 40, "co", id="two good probes do not recover"),
+        pytest.param(
+            [*RISE, *[COLLAPSED] * 3, *[ROBUST] * 3, *[COLLAPSED] * 3], 10, 40, "co", id="recovers and breaks again"
+        ),
+        pytest.param([*RISE, *[CHANCE] * 3], 10, None, "diverged", id="falls to chance"),
+        pytest.param([*RISE, *[COLLAPSED] * 3, *[CHANCE] * 3], 10, 40, "diverged", id="breaks, then falls to chance"),
+        pytest.param([(0.3, 0.12, 0.08)] * 6, 10, None, "not_robust", id="never robust"),
+        pytest.param([(0.3, 0.02, 0.01), (0.4, 0.04, 0.02), (0.5, 0.25, 0.22)], 10, None, "healthy", id="late start"),
+        pytest.param([(0.9, 0.95, 0.0)] * 4, 10, 10, "co", id="FGSM masked from the first probe"),
+        pytest.param(
+            [*RISE, (0.7, 0.44, 0.36), (0.75, 0.45, 0.33), (0.8, 0.46, 0.30), (0.82, 0.46, 0.28)], 10, None, "healthy",
+            id="robust overfitting is a slow decline",
+        ),
+        pytest.param([*RISE, *[(0.4, 0.1, 0.06)] * 4], 10, None, "healthy", id="FGSM accuracy falls as well"),
+        pytest.param(
+            [(0.40, 0.22, 0.18), (0.45, 0.24, 0.20), (0.50, 0.25, 0.20), *[(0.45, 0.60, 0.02)] * 3], 100, 40, "co",
+            id="a hundred classes peak at 0.2",
+        ),
+        pytest.param(
+            [(0.40, 0.22, 0.18), (0.45, 0.24, 0.20), (0.50, 0.25, 0.20), (0.5, 0.26, 0.19)], 100, None, "healthy",
+            id="a hundred classes, healthy",
+        ),
+        pytest.param([*RISE, NAN_ROW], 10, None, "diverged", id="NaN"),
+        pytest.param([NAN_ROW, NAN_ROW], 10, None, "diverged", id="NaN from the first probe"),
+        pytest.param([*RISE, *[COLLAPSED] * 3, NAN_ROW], 10, 40, "diverged", id="NaN after a collapse"),
+        pytest.param([*RISE, (0.6, 0.4, math.nan)], 10, None, "diverged", id="one NaN in a row"),
+    ],
+)  # fmt: skip
+def test_collapse_decides_by_table(rows: list[Row], classes: int, flagged: int | None, state: str) -> None:
+    verdict = read(Collapse(classes), rows)
+    assert (verdict.co_step, verdict.state) == (flagged, state)
+    assert verdict.co is (flagged is not None)
+
+
+def test_collapse_says_between_which_probes_it_began_and_why() -> None:
+    verdict = read(Collapse(), [*RISE, *[COLLAPSED] * 3])
+    assert (verdict.co_step, verdict.co_step_low, verdict.co_step_high) == (40, 30, 40)
+    assert "0.02" in verdict.co_reason
+    assert "0.95" in verdict.co_reason
+    assert verdict.to_dict() == {
+        "state": "co",
+        "co": True,
+        "co_step": 40,
+        "co_step_low": 30,
+        "co_step_high": 40,
+        "co_reason": verdict.co_reason,
+    }
+
+
+def test_collapse_at_the_first_probe_began_after_step_zero() -> None:
+    verdict = read(Collapse(), [(0.9, 0.95, 0.0)] * 3)
+    assert (verdict.co_step, verdict.co_step_low, verdict.co_step_high) == (10, 0, 10)
+
+
+def test_suspicion_holds_from_the_first_collapsed_probe_to_the_verdict() -> None:
+    detector = Collapse()
+    suspicions = []
+    for probe in probes([*RISE, COLLAPSED, ROBUST, *[COLLAPSED] * 4]):
+        detector.update(probe)
+        suspicions.append(detector.suspect)
+    assert suspicions == [False, False, False, True, False, True, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("curve", "flagged"), [((0.30, 0.35, 0.38), None), ((0.30, 0.36, 0.02), 30), ((0.01, 0.02, 0.20), None)]
+)
+def test_wong_drop_decides_by_table(curve: tuple[float, ...], flagged: int | None) -> None:
+    rows = [(0.6, 0.4, pgd) for pgd in curve]
+    assert read(WongDrop(), rows).co_step == flagged
+
+
+def test_wong_drop_compares_with_a_probe_an_epoch_older() -> None:
+    """Probes a tenth of an epoch apart: a slide of 0.25 over an epoch is a drop, no single probe shows it."""
+    slide = [0.40 - 0.025 * max(0, i - 10) for i in range(22)]
+    detector = WongDrop()
+    for index, pgd in enumerate(slide):
+        detector.update(ProbeMetrics(step=index, epoch=index / 10, clean_acc=0.6, fgsm_acc=0.45, pgd_acc=pgd))
+    assert detector.verdict.co_step == 19  # 0.40 at 0.9 epochs, 0.175 at 1.9
+
+
+def test_wong_drop_misses_a_full_collapse_of_a_hundred_classes() -> None:
+    rows = [(0.45, 0.22, 0.18), (0.5, 0.24, 0.19), (0.45, 0.6, 0.01), (0.45, 0.6, 0.01)]
+    assert not read(WongDrop(100), rows).co
+
+
+@pytest.mark.parametrize(("fgsm", "pgd", "flagged"), [(0.99, 0.02, True), (0.95, 0.10, False), (0.5, 0.45, False)])
+def test_gap_decides_by_fgsm_minus_pgd(fgsm: float, pgd: float, flagged: bool) -> None:
+    assert read(FGSMPGDGap(), [(0.8, fgsm, pgd)]).co is flagged
+
+
+@pytest.mark.parametrize(
+    ("cosine", "flagged"), [(0.9, False), (0.3, False), (0.1, True), (-0.1, True), (math.nan, False)]
+)
+def test_gradient_cosine_decides_by_its_threshold(cosine: float, flagged: bool) -> None:
+    detector = GradientCosine()
+    detector.update(ProbeMetrics(step=1, clean_acc=0.6, fgsm_acc=0.4, pgd_acc=0.4, grad_cos=cosine))
+    assert detector.verdict.co is flagged
+
+
+# --- laws over all rules ---------------------------------------------------------------------------------------------
+
+
+def random_rows(seed: int, n: int = 40) -> list[Row]:
+    """Stretches of healthy, collapsed, chance and NaN probes in random order."""
+    rng = random.Random(seed)
+    rows: list[Row] = []
+    while len(rows) < n:
+        kind = rng.choices([ROBUST, COLLAPSED, CHANCE, NAN_ROW, (0.7, 0.99, 0.03)], weights=[4, 3, 1, 0.5, 3])[0]
+        rows += [kind] * rng.randint(1, 6)
+    return rows
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+@pytest.mark.parametrize("seed", range(20))
+def test_a_rule_decides_once(name: str, seed: int) -> None:
+    detector = DETECTORS[name](10)
+    found: Verdict | None = None
+    for probe in probes(random_rows(seed)):
+        verdict = detector.update(probe)
+        assert verdict == detector.verdict
+        if found is None and verdict.co:
+            found = verdict
+            assert verdict.co_step is not None
+            assert verdict.co_step <= probe.step
+            assert verdict.co_step_low is not None
+            assert verdict.co_step_low < verdict.co_step == verdict.co_step_high
+            assert verdict.co_reason
+        if found is not None:
+            onset = (verdict.co_step, verdict.co_step_low, verdict.co_step_high, verdict.co_reason)
+            assert onset == (found.co_step, found.co_step_low, found.co_step_high, found.co_reason)
+            assert verdict.state in (TrialState.CO, TrialState.RECOVERED, TrialState.DIVERGED)
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+@pytest.mark.parametrize("seed", range(5))
+def test_asking_whether_a_probe_looks_collapsed_changes_nothing(name: str, seed: int) -> None:
+    asked, left_alone = DETECTORS[name](10), DETECTORS[name](10)
+    others = probes(random_rows(seed + 100))
+    for probe, other in zip(probes(random_rows(seed)), others, strict=False):
+        answers = [asked.collapsed(other), asked.collapsed(probe), asked.collapsed(other)]
+        assert answers[0] == answers[2]
+        assert asked.update(probe) == left_alone.update(probe)
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("classes", [10, 100])
+def test_a_healthy_curve_is_never_flagged(name: str, seed: int, classes: int) -> None:
+    rng = random.Random(seed)
+    peak = 0.5 if classes == 10 else 0.2
+    detector = DETECTORS[name](classes)
+    rows: list[Row] = []
+    for index in range(60):
+        pgd = peak * min(1.0, (index + 4) / 20) + rng.uniform(-0.02, 0.02)
+        rows.append((min(1.0, 1.6 * pgd + 0.1), 1.15 * pgd + rng.uniform(0, 0.02), pgd))
+    states = set()
+    for probe in probes(rows):
+        verdict = detector.update(probe)
+        assert not verdict.co
+        states.add(verdict.state)
+    assert detector.verdict.state is TrialState.HEALTHY
+    assert states <= {TrialState.HEALTHY, TrialState.NOT_ROBUST}
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_a_full_collapse_is_flagged_at_its_first_probe(name: str) -> None:
+    verdict = read(DETECTORS[name](10), [*RISE, *[(0.8, 0.99, 0.01)] * 4])
+    assert (verdict.co_step, verdict.co_step_low, verdict.state) == (40, 30, TrialState.CO)
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_a_row_of_nan_is_a_divergence_and_no_collapse(name: str) -> None:
+    verdict = read(DETECTORS[name](10), [*RISE, NAN_ROW])
+    assert (verdict.state, verdict.co) == (TrialState.DIVERGED, False)
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_every_rule_has_its_registered_name_and_a_source(name: str) -> None:
+    assert DETECTORS[name].name == name
+    assert DETECTORS[name].source

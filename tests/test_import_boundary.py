@@ -1,0 +1,94 @@
+"""What each layer may import, checked in fresh processes in which the rest cannot be imported."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FORBID = """
+import sys
+
+# None in place of a module makes its import fail as if it were not installed.
+sys.modules.update(dict.fromkeys(sys.argv[1].split(",")))
+"""
+
+TRIAL = """
+from cosweep.training import TrialSpec, run_trial
+
+spec = TrialSpec.from_dict({
+    "data": {"source": "digits", "train_examples": 64},
+    "interventions": [{"kind": "inject", "beta": "24/255"}],
+    "model": {"name": "preact_resnet", "width": 2},
+    "optimizer": {"batch_size": 32, "epochs": 1},
+    "probe": {"every": 1, "examples": 8, "pgd_steps": 1},
+    "final": {"steps": 1, "restarts": 1, "examples": 8},
+})
+run = run_trial(spec)
+print(spec.trial_id, len(list(run)), run.status)
+"""
+
+SETTINGS = """
+import pkgutil
+import numpy as np
+import torch
+
+def settings():
+    return (
+        torch.get_rng_state().tolist(), torch.initial_seed(), torch.get_num_threads(), torch.get_default_dtype(),
+        torch.is_grad_enabled(), torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark,
+        torch.backends.cudnn.deterministic, torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32,
+        torch.get_float32_matmul_precision(), np.random.get_state()[1].tolist(),
+    )
+
+before = settings()
+import cosweep
+names = [m.name for m in pkgutil.walk_packages(cosweep.__path__, "cosweep.") if m.name != "cosweep.__main__"]
+assert len(names) > 30, names
+for name in names:
+    __import__(name)
+    assert settings() == before, f"importing {name} changed a setting"
+assert not torch.cuda.is_initialized()
+print("unchanged")
+"""
+
+NOT_FOR_THE_CORE = "ray,mlflow,pyarrow,duckdb,sklearn,scipy,pandas,optuna,matplotlib,rich,typer,yaml"
+
+
+def run_python(code: str, *arguments: str) -> str:
+    """Output of a fresh interpreter at the root of the repository; fails the test with its errors."""
+    root = Path(__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=root, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def test_a_trial_runs_where_nothing_but_torch_numpy_and_pillow_can_be_imported() -> None:
+    loaded = "\nassert not [n for n in sys.modules if n.startswith(('cosweep.results', 'cosweep.sweep'))]"
+    trial_id, probes, status = run_python(FORBID + TRIAL + loaded, NOT_FOR_THE_CORE).split()
+    assert len(trial_id) == 12
+    assert (probes, status) == ("2", "completed")
+
+
+@pytest.mark.parametrize("name", ["store", "query", "breaking_points", "detect", "report"])
+def test_results_are_read_without_torch_ray_or_mlflow(name: str) -> None:
+    run_python(f"{FORBID}\nimport cosweep.results.{name}", "torch,torchvision,ray,mlflow")
+
+
+def test_detectors_and_specs_need_the_standard_library_alone() -> None:
+    code = f"{FORBID}\nimport cosweep.detection, cosweep.specs, cosweep.metrics, cosweep.units, cosweep.errors"
+    run_python(code, f"torch,torchvision,numpy,PIL,{NOT_FOR_THE_CORE}")
+
+
+def test_the_forbidding_above_forbids() -> None:
+    with pytest.raises(AssertionError, match="import of torch halted"):
+        run_python(f"{FORBID}\nimport cosweep.training", "torch")
+
+
+def test_importing_any_module_changes_no_global_setting_and_no_seed() -> None:
+    """Of torch and numpy; rich draws from the generator of Python itself when it is imported."""
+    assert run_python(SETTINGS).strip() == "unchanged"

@@ -1,0 +1,145 @@
+"""Measuring a model: counted over examples, and the model left as it was."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cosweep.training import evaluation
+from cosweep.training.evaluation import Prober, evaluating, robust_accuracy
+from tests.tiny import UNIT_BOX, batch, convolutional_model, linear_model, weights_of
+
+
+def own_labels(model: nn.Module, x: Tensor) -> Tensor:
+    with torch.no_grad():
+        logits: Tensor = model(x)
+    return logits.argmax(dim=1)
+
+
+def accuracy(model: nn.Module, x: Tensor, y: Tensor, epsilon: float, steps: int, restarts: int, seed: int = 0) -> float:
+    return robust_accuracy(model, x, y, epsilon=epsilon, steps=steps, restarts=restarts, box=UNIT_BOX, seed=seed)
+
+
+@pytest.mark.parametrize("right", [0, 1, 9, 10, 12, 13])
+def test_accuracy_of_ten_and_three_examples_is_the_count_over_thirteen(
+    right: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mean of batch means would weigh the last three as much as the first ten."""
+    monkeypatch.setattr(evaluation, "_CHUNK", 10)
+    model = linear_model()
+    x, _ = batch(13)
+    y = own_labels(model, x)
+    y[right:] = (y[right:] + 1) % 10
+    assert accuracy(model, x, y, epsilon=0.0, steps=1, restarts=1) == right / 13
+
+
+def test_an_example_is_judged_the_same_in_chunks_and_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, (x, y) = convolutional_model(), batch(13)
+    whole = accuracy(model, x, y, epsilon=0.0, steps=1, restarts=1)
+    monkeypatch.setattr(evaluation, "_CHUNK", 4)
+    assert accuracy(model, x, y, epsilon=0.0, steps=1, restarts=1) == whole
+
+
+@pytest.mark.parametrize("epsilon", [0.01, 0.03, 0.1])
+def test_more_steps_or_restarts_never_raise_robust_accuracy(epsilon: float) -> None:
+    model = convolutional_model().eval()
+    x, _ = batch(80)
+    y = own_labels(model, x)
+    by_steps = [accuracy(model, x, y, epsilon, steps, 1) for steps in (1, 2, 5, 10)]
+    by_restarts = [accuracy(model, x, y, epsilon, 2, restarts) for restarts in (1, 2, 5)]
+    assert by_steps == sorted(by_steps, reverse=True)
+    assert by_restarts == sorted(by_restarts, reverse=True)
+
+
+class Coin(nn.Module):
+    """Right where the pixel is above one half, with a gradient of zero: PGD stays at its random start."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        right = (x.flatten(1) > 0.5).to(x.dtype) + 0 * x.flatten(1)
+        return torch.cat([right, 1 - right], dim=1)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_more_restarts_never_save_an_example_of_a_later_chunk(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a chunk draws must not shift with the restarts of the chunk before it."""
+    monkeypatch.setattr(evaluation, "_CHUNK", 4)
+    x = torch.full((5, 1, 1, 1), 0.9)
+    x[4] = 0.51  # survives a draw or not as by the toss of a coin; the first four always do
+    y = torch.zeros(5, dtype=torch.int64)
+    accuracies = [accuracy(Coin(), x, y, 0.1, 1, restarts, seed) for restarts in (1, 2, 3, 4)]
+    assert accuracies == sorted(accuracies, reverse=True)
+    assert set(accuracies) <= {0.8, 1.0}
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_an_example_that_is_wrong_without_perturbation_is_never_robust(seed: int) -> None:
+    x, y = torch.full((1, 1, 1, 1), 0.49), torch.zeros(1, dtype=torch.int64)
+    assert accuracy(Coin(), x, y, 0.1, 1, 1, seed) == 0.0
+
+
+def test_probe_counts_clean_and_fgsm_accuracy_as_by_hand() -> None:
+    model, (x, y) = linear_model(), batch(40)
+    y[:30] = own_labels(model, x[:30])
+    measured = Prober(x, y, 0.02, 3, UNIT_BOX, seed=0).measure(model)
+    weight = dict(model.named_parameters())["1.weight"]
+    with torch.no_grad():
+        slope = (model(x).softmax(dim=1) - torch.nn.functional.one_hot(y, 10)) @ weight
+        attacked = (x + 0.02 * slope.view_as(x).sign()).clamp(0, 1)
+    assert measured.clean_acc == (own_labels(model, x) == y).sum().item() / 40
+    assert measured.fgsm_acc == (own_labels(model, attacked) == y).sum().item() / 40
+    assert measured.pgd_acc <= measured.clean_acc
+    assert 0 < measured.fgsm_acc < measured.clean_acc
+
+
+def test_probes_of_the_same_model_are_equal() -> None:
+    model, (x, y) = convolutional_model(), batch(20)
+    prober = Prober(x, y, 0.05, 3, UNIT_BOX, seed=0)
+    first = prober.measure(model)
+    torch.rand(5)
+    assert prober.measure(model) == first
+
+
+def test_gradients_of_a_linear_two_class_model_are_parallel() -> None:
+    model, (x, y) = linear_model(classes=2), batch(20, classes=2)
+    assert Prober(x, y, 0.2, 1, UNIT_BOX, seed=0).measure(model).grad_cos == pytest.approx(1.0, abs=1e-5)
+
+
+def test_gradients_of_a_curved_model_are_less_parallel_farther_away() -> None:
+    model, (x, y) = convolutional_model().eval(), batch(20)
+    cosines = [Prober(x, y, epsilon, 1, UNIT_BOX, seed=0).measure(model).grad_cos for epsilon in (0.01, 0.1, 0.5)]
+    assert cosines == sorted(cosines, reverse=True)
+    assert cosines[0] < 1
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_measuring_leaves_weights_buffers_gradients_and_modes_as_found(training: bool) -> None:
+    model, (x, y) = convolutional_model().train(training), batch(20)
+    norm = model[1].train(not training)  # a frozen part stays frozen
+    before = weights_of(model)
+    Prober(x, y, 0.05, 3, UNIT_BOX, seed=0).measure(model)
+    accuracy(model, x, y, 0.05, 2, 2)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert norm.training is not training
+    assert model.training is model[0].training is training
+
+
+def test_mode_comes_back_after_an_error() -> None:
+    model = convolutional_model()
+
+    def fail() -> None:
+        with evaluating(model):
+            assert not model.training
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        fail()
+    assert model.training
+
+
+def test_a_network_is_measured_in_eval_mode() -> None:
+    """In train mode batch norm would judge an example by its neighbours."""
+    model, (x, y) = convolutional_model().train(), batch(20)
+    as_trained = Prober(x, y, 0.0, 1, UNIT_BOX, seed=0).measure(model).clean_acc
+    assert as_trained == (own_labels(model.eval(), x) == y).sum().item() / 20

@@ -1,0 +1,300 @@
+"""One trial from start to end, on 256 digits: 64 a step, four steps an epoch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from torch import Tensor
+
+from cosweep.detection import DETECTORS, Detector
+from cosweep.errors import SpecError
+from cosweep.methods.fgsm import FGSM
+from cosweep.metrics import ProbeMetrics, TrialState, TrialStatus
+from cosweep.models.normalize import Classifier
+from cosweep.training import TrialRun, TrialSpec, loop, run_trial
+from cosweep.training.loop import ReplayError, deterministic
+from cosweep.training.trainer import Trainer
+from cosweep.units import Box
+from tests.tiny import digits, tiny_spec
+
+
+def finished(spec: TrialSpec) -> tuple[TrialRun, list[ProbeMetrics]]:
+    run = run_trial(spec, dataset=digits(spec.data.train_examples))
+    return run, list(run)
+
+
+@pytest.fixture
+def trainers(monkeypatch: pytest.MonkeyPatch) -> list[Trainer]:
+    """Every trainer that a trial makes, to look at its weights afterwards."""
+    made: list[Trainer] = []
+
+    class Recorded(Trainer):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            made.append(self)
+
+    monkeypatch.setattr(loop, "Trainer", Recorded)
+    return made
+
+
+# --- probes ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("every", "steps"), [(3, [3, 6, 8]), (4, [4, 8]), (1, list(range(1, 9))), (100, [8])])
+def test_probes_come_every_so_many_steps_and_at_the_last(every: int, steps: list[int]) -> None:
+    run, probes = finished(tiny_spec(probe={"every": every}))
+    assert [probe.step for probe in probes] == steps
+    assert [probe.epoch for probe in probes] == [step / 4 for step in steps]
+    assert (run.status, run.error, run.steps, run.total_steps, run.steps_per_epoch) == ("completed", "", 8, 8, 4)
+
+
+def test_probes_and_outcome_are_fractions_counted_over_the_held_out_examples() -> None:
+    run, probes = finished(tiny_spec())
+    for probe in probes:
+        for accuracy in (probe.clean_acc, probe.fgsm_acc, probe.pgd_acc):
+            assert 0 <= accuracy <= 1
+            assert accuracy * 64 == int(accuracy * 64)
+        assert 0 < probe.lr <= 0.2
+        assert math.isfinite(probe.train_loss)
+        assert -1 <= probe.grad_cos <= 1
+    assert run.robust_acc * 64 == int(run.robust_acc * 64)
+
+
+def test_outcome_is_known_only_at_the_end() -> None:
+    run = run_trial(tiny_spec(), dataset=digits(256))
+    probes = iter(run)
+    next(probes)
+    assert (run.status, run.steps) == (None, 3)
+    assert math.isnan(run.robust_acc)
+    assert len(list(probes)) == 2
+    assert run.status is TrialStatus.COMPLETED
+    assert not math.isnan(run.robust_acc)
+
+
+def test_time_is_taken_of_every_part() -> None:
+    run, _ = finished(tiny_spec())
+    assert run.timings.train_seconds > 0
+    assert run.timings.probe_seconds > 0
+    assert run.timings.eval_seconds > 0
+
+
+def test_same_spec_gives_the_same_curve_and_another_seed_another() -> None:
+    (one, curve), (same, same_curve), (_, other_curve) = (finished(tiny_spec(seed=seed)) for seed in (1, 1, 2))
+    assert curve == same_curve
+    assert one.robust_acc == same.robust_acc
+    assert curve != other_curve
+
+
+def test_images_may_be_given_or_loaded() -> None:
+    spec = tiny_spec()
+    assert list(run_trial(spec)) == finished(spec)[1]
+
+
+def test_how_often_is_probed_does_not_change_the_training(trainers: list[Trainer]) -> None:
+    seldom, often = (finished(tiny_spec(probe={"every": every}))[1] for every in (4, 1))
+    assert trainers[0].digest() == trainers[1].digest()
+    shared = [p for p in often if p.step in (4, 8)]
+    assert [p.pgd_acc for p in shared] == [p.pgd_acc for p in seldom]
+    mean = sum(p.train_loss for p in often[:4]) / 4
+    assert seldom[0].train_loss == pytest.approx(mean, rel=1e-5)
+
+
+def test_final_evaluation_is_not_above_the_clean_accuracy_of_the_same_examples() -> None:
+    run, probes = finished(tiny_spec())
+    assert run.robust_acc <= probes[-1].clean_acc
+
+
+# --- divergence ------------------------------------------------------------------------------------------------------
+
+
+def test_a_loss_that_is_not_finite_ends_the_trial_as_diverged_with_the_remedy() -> None:
+    run, probes = finished(tiny_spec(optimizer={"lr_max": 1e30, "epochs": 3}))
+    assert run.status is TrialStatus.STOPPED
+    assert run.verdict.state is TrialState.DIVERGED
+    assert not run.verdict.co
+    assert not math.isfinite(probes[-1].train_loss)
+    assert all(math.isfinite(probe.train_loss) for probe in probes[:-1])
+    assert f"by step {probes[-1].step}; lower optimizer.lr_max" in run.error
+
+
+# --- the detector, the replay and the stop ---------------------------------------------------------------------------
+
+
+def register(
+    monkeypatch: pytest.MonkeyPatch, collapsed_steps: Collection[int], confirm_probes: int, name: str = "stub"
+) -> None:
+    """Put a detector on the menu to which the probes at these steps look collapsed."""
+
+    class Stub(Detector):
+        source = "test"
+        confirm: ClassVar[int] = confirm_probes
+
+        def collapsed(self, probe: ProbeMetrics) -> bool:
+            return probe.step in collapsed_steps
+
+        def reason(self, onset: ProbeMetrics) -> str:
+            return f"from step {onset.step}"
+
+    monkeypatch.setitem(DETECTORS, name, Stub)
+
+
+def stub_spec(after_steps: int | str = "never", every: int = 5, **changes: Any) -> TrialSpec:
+    """Twenty-four steps, judged by the registered stub."""
+    return tiny_spec(
+        probe={"every": every, "examples": 16, "pgd_steps": 1},
+        stop={"co": {"detector": "stub", "after_steps": after_steps}},
+        **{"optimizer": {"epochs": 6}, **changes},
+    )
+
+
+@pytest.mark.parametrize("confirm", [1, 2, 3])
+@pytest.mark.parametrize("first", [1, 4, 5, 6, 8, 10, 11])
+def test_replay_finds_the_first_collapsed_step_between_probes(
+    first: int, confirm: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register(monkeypatch, range(first, 100), confirm)
+    run, _ = finished(stub_spec())
+    verdict = run.verdict
+    low = (first - 1) // 5 * 5
+    assert (verdict.co_step, verdict.co_step_low, verdict.co_step_high) == (first, low, low + 5)
+    assert verdict.state is TrialState.CO
+    assert verdict.co_reason == f"from step {low + 5}"
+
+
+@pytest.mark.parametrize(
+    ("collapsed", "expected"),
+    [
+        ({7, 9, 10, 15, 20}, 9),  # a single early step is not the breaking point
+        ({6, 7, 8, 9, 10, 15, 20}, 6),
+        ({10, 15, 20}, 10),
+        ({3, 5, 13, 15, 20}, 15),  # the dip at 5 was healthy again at 10
+        ({3, 5, 14, 15, 20}, 14),
+    ],
+)
+def test_breaking_point_is_where_every_step_up_to_the_onset_looks_collapsed(
+    collapsed: set[int], expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register(monkeypatch, collapsed, 2)
+    assert finished(stub_spec())[0].verdict.co_step == expected
+
+
+@pytest.mark.parametrize("confirm", [1, 3])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_training_goes_on_after_the_replay_as_if_there_had_been_none(
+    confirm: int, optimizer: str, monkeypatch: pytest.MonkeyPatch, trainers: list[Trainer]
+) -> None:
+    register(monkeypatch, range(7, 100), confirm)
+    spec = stub_spec(
+        data={"augment": "crop_flip"},
+        method={"name": "rs_fgsm", "epsilon": "16/255"},
+        optimizer={"name": optimizer, "lr_max": 0.01, "epochs": 6, "batch_size": 64},
+    )
+    replayed, replayed_curve = finished(spec)
+    register(monkeypatch, (), confirm)
+    untouched, curve = finished(spec)
+    assert (replayed.verdict.co_step, untouched.verdict.co_step) == (7, None)
+    assert trainers[0].digest() == trainers[1].digest()
+    assert replayed_curve == curve
+    assert replayed.robust_acc == untouched.robust_acc
+    assert replayed.steps == untouched.steps == 24
+
+
+@pytest.mark.parametrize(
+    ("after", "last", "status"),
+    [
+        (0, 15, "stopped"),
+        (8, 15, "stopped"),
+        (9, 20, "stopped"),
+        (13, 20, "stopped"),
+        (14, 24, "completed"),
+        ("never", 24, "completed"),
+    ],
+)
+def test_training_goes_on_for_so_many_steps_after_the_breaking_point(
+    after: int | str, last: int, status: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register(monkeypatch, range(7, 100), 2)
+    run, probes = finished(stub_spec(after_steps=after))
+    assert run.verdict.co_step == 7
+    assert (probes[-1].step, run.steps, run.status) == (last, last, status)
+    assert run.total_steps == 24
+    assert run.error == ""
+    assert not math.isnan(run.robust_acc)
+
+
+def test_a_trial_that_does_not_break_is_not_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    register(monkeypatch, {5, 15}, 2)
+    run, _ = finished(stub_spec(after_steps=0))
+    assert (run.status, run.steps, run.verdict.co) == ("completed", 24, False)
+
+
+def test_an_unknown_detector_is_a_fault_of_the_spec() -> None:
+    with pytest.raises(SpecError, match=r"stop\.co\.detector: unknown detector 'stub'"):
+        stub_spec()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forgetful(FGSM):
+    """FGSM whose perturbation depends on how often it was asked: no seed brings a step back."""
+
+    calls: ClassVar[list[int]] = []
+
+    def perturb(self, model: Classifier, x: Tensor, y: Tensor, box: Box, rng: torch.Generator) -> Tensor:
+        self.calls.append(1)
+        return super().perturb(model, x, y, box, rng) / len(self.calls)
+
+
+@pytest.mark.parametrize("confirm", [1, 3])
+def test_a_replay_that_leaves_the_trajectory_raises(confirm: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    register(monkeypatch, range(7, 100), confirm)
+    with pytest.raises(ReplayError, match=r"the replay of steps 5-10 did not retrace the training"):
+        finished(replace(stub_spec(), method=Forgetful(epsilon=0.1)))
+
+
+# --- settings of the process -----------------------------------------------------------------------------------------
+
+
+def settings() -> tuple[object, ...]:
+    return (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.utils.deterministic.fill_uninitialized_memory,  # type: ignore[attr-defined]
+        torch.backends.cudnn.benchmark,
+        torch.backends.cuda.matmul.allow_tf32,
+        torch.backends.cudnn.allow_tf32,
+        torch.initial_seed(),
+        torch.get_rng_state().tolist(),
+        torch.is_grad_enabled(),
+        torch.get_default_dtype(),
+    )
+
+
+def test_a_trial_leaves_the_settings_and_generators_of_torch_as_found() -> None:
+    before = settings()
+    finished(tiny_spec())
+    assert settings() == before
+
+
+def test_a_trial_that_is_abandoned_leaves_the_settings_as_found() -> None:
+    before = settings()
+    probes = iter(run_trial(tiny_spec(), dataset=digits(256)))
+    next(probes)
+    probes.close()  # type: ignore[attr-defined]
+    assert settings() == before
+
+
+def test_settings_come_back_after_an_error() -> None:
+    before = settings()
+
+    def fail() -> None:
+        with deterministic():
+            assert torch.are_deterministic_algorithms_enabled()
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        fail()
+    assert settings() == before

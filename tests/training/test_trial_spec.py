@@ -1,0 +1,206 @@
+"""The description of a trial: its id, its defaults, its columns."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from cosweep.data import SOURCES
+from cosweep.data.sources import TorchvisionSource
+from cosweep.errors import SpecError
+from cosweep.methods import METHODS
+from cosweep.models import MODELS
+from cosweep.training import TrialSpec
+from cosweep.training.trial_spec import column_of
+
+FULL = {
+    "data": {"source": "image_parquet", "root": "here", "size": 32, "train_examples": 100},
+    "interventions": [{"kind": "inject", "beta": "8/255"}, {"kind": "inject_orthogonal"}],
+    "method": {"name": "n_fgsm"},
+}
+
+
+def leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
+    if items is None or path[-1:] == ("blocks",):
+        yield path, value
+        return
+    for key, item in items:
+        yield from leaves(item, (*path, str(key)))
+
+
+def with_leaf(raw: dict[str, Any], path: tuple[str, ...], value: Any) -> dict[str, Any]:
+    changed = copy.deepcopy(raw)
+    place: Any = changed
+    for key in path[:-1]:
+        place = place[int(key) if isinstance(place, list) else key]
+    place[path[-1]] = value
+    return changed
+
+
+OTHER_NAMES: dict[tuple[str, ...], str] = {
+    ("data", "augment"): "flip",
+    ("data", "root"): "there",
+    ("optimizer", "name"): "adam",
+    ("optimizer", "schedule"): "constant",
+    ("stop", "co", "detector"): "gap",
+}
+ONLY_CHOICE = {("final", "attack"), ("interventions", "0", "carriers"), ("interventions", "1", "carriers")}
+COMPONENTS = {
+    ("data", "source"): {"source": "image_folder"},
+    ("interventions", "0", "kind"): {"kind": "inject_orthogonal"},
+    ("interventions", "1", "kind"): {"kind": "inject"},
+    ("model", "name"): {"name": "small_cnn"},
+    ("method", "name"): {"name": "fgsm"},
+}
+FULL_LEAVES = [(path, value) for path, value in leaves(TrialSpec.from_dict(FULL).to_dict()) if path not in ONLY_CHOICE]
+
+
+def other(path: tuple[str, ...], value: Any) -> Any:
+    """A valid value that differs from the one given."""
+    if path in OTHER_NAMES:
+        return OTHER_NAMES[path]
+    if path[-1] == "blocks":
+        return [1, 2]
+    assert isinstance(value, (int, float)), f"say in OTHER_NAMES what else {'.'.join(path)} can be"
+    return value + 1 if isinstance(value, int) else value / 2
+
+
+@pytest.mark.parametrize(("path", "value"), FULL_LEAVES, ids=[".".join(path) for path, _ in FULL_LEAVES])
+def test_every_changed_field_gives_another_id(path: tuple[str, ...], value: Any) -> None:
+    raw = TrialSpec.from_dict(FULL).to_dict()
+    if path in COMPONENTS:
+        kept = {"root": "here"} if path[0] == "data" else {}
+        changed = with_leaf(raw, path[:-1], kept | COMPONENTS[path]) if len(path) < 3 else copy.deepcopy(raw)
+        if len(path) == 3:
+            changed["interventions"][int(path[1])] = COMPONENTS[path]
+    else:
+        changed = with_leaf(raw, path, other(path, value))
+    assert TrialSpec.from_dict(changed).trial_id != TrialSpec.from_dict(raw).trial_id
+
+
+def test_order_of_interventions_is_part_of_the_id() -> None:
+    one, two = FULL["interventions"]
+    there = TrialSpec.from_dict({"interventions": [one, two]})
+    assert there.trial_id != TrialSpec.from_dict({"interventions": [two, one]}).trial_id
+
+
+@pytest.mark.parametrize(
+    ("one", "same"),
+    [
+        ({}, {"seed": 0}),
+        ({"seed": 1, "probe": {"every": 5, "examples": 9}}, {"probe": {"examples": 9, "every": 5}, "seed": 1}),
+        ({"method": {"name": "fgsm", "epsilon": "8/255"}}, {"method": {"name": "fgsm", "epsilon": 8 / 255}}),
+        ({"method": {"name": "fgsm", "epsilon": 0.1}}, {"method": {"name": "fgsm", "epsilon": 0.1, "alpha": 0.1}}),
+        ({"method": {"name": "rs_fgsm", "epsilon": 1}}, {"method": {"name": "rs_fgsm", "epsilon": 1.0, "alpha": 1}}),
+        ({"method": {"name": "pgd", "epsilon": 0.5}}, {"method": {"name": "pgd", "epsilon": 0.5, "alpha": 0.1}}),
+        ({"optimizer": {"weight_decay": "5e-4", "lr_max": 1}}, {"optimizer": {"lr_max": 1.0}}),
+        ({"data": {"source": "digits"}, "model": {"name": "preact_resnet"}}, {}),
+    ],
+)  # fmt: skip
+def test_another_way_to_write_the_same_spec_gives_the_same_id(one: dict[str, Any], same: dict[str, Any]) -> None:
+    assert TrialSpec.from_dict(one).trial_id == TrialSpec.from_dict(same).trial_id
+
+
+def test_plain_data_of_a_spec_builds_the_same_trial() -> None:
+    spec = TrialSpec.from_dict(FULL)
+    assert TrialSpec.from_dict(spec.to_dict()) == spec
+    assert TrialSpec.from_dict(spec.to_dict()).trial_id == spec.trial_id
+
+
+@pytest.mark.parametrize("name", [name for name, source in SOURCES.items() if issubclass(source, TorchvisionSource)])
+def test_where_a_named_set_lies_is_no_part_of_the_id(name: str) -> None:
+    here, there = ({"data": {"source": name, "root": root}} for root in ("here", "there"))
+    assert TrialSpec.from_dict(here).trial_id == TrialSpec.from_dict(there).trial_id
+
+
+@pytest.mark.parametrize("name", ["image_parquet", "image_folder"])
+def test_where_unnamed_images_lie_is_part_of_the_id(name: str) -> None:
+    here, there = ({"data": {"source": name, "root": root}} for root in ("here", "there"))
+    assert TrialSpec.from_dict(here).trial_id != TrialSpec.from_dict(there).trial_id
+
+
+def test_faults_of_all_sections_come_together_with_the_nearest_name() -> None:
+    raw = {
+        "method": {"name": "nfgsm"},
+        "model": {"name": "preact_resnet", "widht": 8},
+        "interventions": [{"kind": "inject", "beta": 8}],
+        "optimizer": {"schedule": "triangle"},
+        "seed": -1,
+    }
+    with pytest.raises(SpecError, match="did you mean 'n_fgsm'") as caught:
+        TrialSpec.from_dict(raw)
+    faults = {fault.path: fault.message for fault in caught.value.faults}
+    assert sorted(faults) == ["interventions.0.beta", "method.name", "model.widht", "optimizer.schedule", "seed"]
+    assert "write 8/255 for 8 grey levels" in faults["interventions.0.beta"]
+    assert "did you mean 'width'" in faults["model.widht"]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_an_epsilon_out_of_range_is_the_only_fault_reported(name: str) -> None:
+    with pytest.raises(SpecError, match="write 8/255") as caught:
+        TrialSpec.from_dict({"method": {"name": name, "epsilon": 8}})
+    assert [fault.path for fault in caught.value.faults] == ["method.epsilon"]
+
+
+def test_no_steps_of_pgd_are_a_fault() -> None:
+    with pytest.raises(SpecError, match=r"method\.steps: must be at least 1, got 0"):
+        TrialSpec.from_dict({"method": {"name": "pgd", "steps": 0}})
+
+
+@pytest.mark.parametrize(
+    ("name", "alpha"), [("fgsm", 8 / 255), ("rs_fgsm", 10 / 255), ("n_fgsm", 8 / 255), ("pgd", 1.6 / 255)]
+)
+def test_alpha_defaults_to_that_of_the_methods_paper(name: str, alpha: float) -> None:
+    spec = TrialSpec.from_dict({"method": {"name": name, "epsilon": "8/255"}})
+    assert math.isclose(spec.to_dict()["method"]["alpha"], alpha)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("model", MODELS)
+def test_every_scalar_has_one_column_of_its_own(method: str, model: str) -> None:
+    spec = TrialSpec.from_dict({**FULL, "method": {"name": method}, "model": {"name": model}})
+    row = spec.flat()
+    columns: dict[str, tuple[str, ...]] = {}
+    for path, value in leaves(spec.to_dict()):
+        if path == ("interventions", "1", "kind"):
+            continue  # joined into the column of the first
+        column = column_of(path)
+        assert column not in columns, f"{path} and {columns.get(column)} share a column"
+        columns[column] = path
+        if path[-1] == "blocks":
+            assert row[column] == ",".join(map(str, value))
+        elif path[-1] != "kind":
+            assert row[column] == value
+    assert row["intervention"] == "inject+inject_orthogonal"
+
+
+def test_columns_have_the_names_that_the_tables_document() -> None:
+    row = TrialSpec.from_dict({"interventions": [{"kind": "inject", "beta": "24/255"}]}).flat()
+    expected = {
+        "data_source": "digits",
+        "intervention": "inject",
+        "beta": 24 / 255,
+        "model": "preact_resnet",
+        "blocks": "1,1",
+        "method": "fgsm",
+        "epsilon": 8 / 255,
+        "alpha": 8 / 255,
+        "optimizer": "sgd",
+        "lr_max": 0.2,
+        "epochs": 25,
+        "probe_every": 11,
+        "final_steps": 50,
+        "stop_co_after_steps": 200,
+        "seed": 0,
+    }
+    assert {name: row.get(name) for name in expected} == expected
+
+
+def test_a_trial_without_intervention_has_beta_zero() -> None:
+    row = TrialSpec().flat()
+    assert (row["intervention"], row["beta"]) == ("none", 0.0)
