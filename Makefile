@@ -1,5 +1,5 @@
 # The first target that runs is `make` alone: it lists the others.
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready

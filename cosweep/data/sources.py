@@ -170,8 +170,9 @@ class TorchvisionSource(Source):
             folder.mkdir(parents=True, exist_ok=True)
             return build(str(folder), download=True, **which)
         except Exception as error:
+            reason = " ".join(str(error).split())
             raise CosweepError(
-                f"data source {self.name}: no usable files in {folder}, and the download failed ({error}). "
+                f"data source {self.name}: no usable files in {folder}, and the download failed ({reason}). "
                 f'On a machine with internet run: python -c "import torchvision; '
                 f"torchvision.datasets.{self.dataset_class}('{folder}', download=True)\" and copy the folder here, "
                 "or name another with trial.data.root"
