@@ -173,9 +173,8 @@ class TorchvisionSource(Source):
             reason = " ".join(str(error).split())
             raise CosweepError(
                 f"data source {self.name}: no usable files in {folder}, and the download failed ({reason}). "
-                f'On a machine with internet run: python -c "import torchvision; '
-                f"torchvision.datasets.{self.dataset_class}('{folder}', download=True)\" and copy the folder here, "
-                "or name another with trial.data.root"
+                "On a machine with internet run cosweep validate on the same definition, and copy the folder here; "
+                "or name a folder that has the files with trial.data.root"
             ) from error
 
 
