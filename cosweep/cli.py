@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from enum import StrEnum
@@ -27,7 +28,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-console = Console(highlight=False)
+# A log or a pipe has no width of its own; 80 columns would cut tables.
+_width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160
+console = Console(highlight=False, width=_width)
 errors = Console(stderr=True, highlight=False)
 
 MENUS = ("methods", "interventions", "carriers", "models", "data", "detectors")

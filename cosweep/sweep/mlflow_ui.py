@@ -25,7 +25,7 @@ def serve(store: Store, sweep: str | None, port: int, console: Console) -> None:
     name = sweep or names[-1]
     uri = stored_uri(store, name)
     runs = SweepRuns(store, name, uri)
-    page = f"/#/experiments/{runs.experiment_id}"
+    page = f"/#/experiments/{runs.experiment_id}/runs"
     if uri.startswith(("http://", "https://")):
         console.print(f"MLflow: {uri.rstrip('/')}{page}", soft_wrap=True)
         return

@@ -33,7 +33,7 @@ _MOST_BREAKING_POINTS = 30
 
 def _table(*columns: str, title: str | None = None) -> Table:
     """Narrow table that also reads well in a log of 80 columns."""
-    style: dict[str, Any] = {"box": box.SIMPLE_HEAD, "pad_edge": False, "padding": (0, 1)}
+    style: dict[str, Any] = {"box": box.SIMPLE_HEAD, "pad_edge": False, "padding": (0, 1), "collapse_padding": True}
     return Table(*columns, title=title, title_justify="left", **style)
 
 
@@ -49,7 +49,7 @@ def phase_table(report: Report) -> Table:
     """P(CO) by the axes of the sweep: broken of all trials, and the median breaking point."""
     diagram = report.diagram
     across = diagram.column_axis
-    table = _table(title=f"{report.sweep}: trials with CO of all, @ median breaking point in steps")
+    table = _table(title=f"{report.sweep}: CO of trials @ median step")
     table.add_column(f"{diagram.row_axis or ''} \\ {across}" if diagram.row_axis else across)
     for column in diagram.columns:
         table.add_column(format_value(across, column), justify="right")
@@ -68,17 +68,18 @@ def phase_table(report: Report) -> Table:
 
 def breaking_point_table(report: Report) -> Table:
     """Every broken trial with its breaking point."""
-    table = _table(title="breaking points: optimisation step and epoch; accuracies at the last probe and the final one")
-    for name in ("trial", "method", "epsilon", "beta", "seed", "state", "step", "epoch", "FGSM", "PGD", "robust"):
-        table.add_column(name, justify="left" if name in ("trial", "method", "state") else "right")
     broken = [row for row in report.trials.to_pylist() if row["co"]]
+    told = [name for name in ("method", "intervention") if len(set(report.trials[name].to_pylist())) > 1]
+    table = _table(title="breaking points (fgsm, pgd: last probe; robust: final evaluation)")
+    for name in ("trial", *told):
+        table.add_column(name, no_wrap=True)
+    for name in ("epsilon", "beta", "seed", "state", "step", "epoch", "fgsm", "pgd", "robust"):
+        table.add_column(name, justify="right", no_wrap=True)
     for row in broken[:_MOST_BREAKING_POINTS]:
-        accuracies = (f"{row[name]:.2f}" for name in ("fgsm_acc", "pgd_acc", "robust_acc"))
         pixels = (format_value(name, row[name]) for name in ("epsilon", "beta"))
-        table.add_row(
-            row["trial_id"], row["method"], *pixels, str(row["seed"]), row["state"], str(row["co_step"]),
-            f"{row['co_epoch']:.1f}", *accuracies,
-        )  # fmt: skip
+        place = (str(row["seed"]), row["state"], str(row["co_step"]), f"{row['co_epoch']:.1f}")
+        accuracies = (f"{row[name]:.2f}" for name in ("fgsm_acc", "pgd_acc", "robust_acc"))
+        table.add_row(row["trial_id"], *(row[name] for name in told), *pixels, *place, *accuracies)
     if len(broken) > _MOST_BREAKING_POINTS:
         table.caption = f"{len(broken) - _MOST_BREAKING_POINTS} more in breaking_points.csv"
     return table

@@ -129,7 +129,9 @@ class SweepRuns:
         folder = self._store.local_path
         artifacts = (folder / "mlartifacts" / self._sweep).as_uri() if folder and self._is_local() else None
         try:
-            return str(self._client.create_experiment(self._sweep, artifact_location=artifacts))
+            # The kind makes MLflow open on the training runs; without it shows pages for language models.
+            kind = {"mlflow.experimentKind": "custom_model_development"}
+            return str(self._client.create_experiment(self._sweep, artifact_location=artifacts, tags=kind))
         except MlflowException:  # another process made it in between
             known = self._client.get_experiment_by_name(self._sweep)
             if known is None:

@@ -54,7 +54,7 @@ def test_a_killed_driver_carries_on_with_the_same_command(
 ) -> None:
     (tmp_path / "tiny.yaml").write_text(TINY)
     driver = start(tmp_path, "tiny.yaml", *LONGER)
-    wait_for(lambda: len(rows(tmp_path)) >= 1)
+    wait_for(lambda: len(rows(tmp_path)) >= 1 and busy_workers(driver.pid))
     workers = busy_workers(driver.pid)
     os.kill(driver.pid, signal.SIGKILL)
     driver.communicate(timeout=60)
@@ -85,8 +85,8 @@ def test_a_killed_worker_costs_its_trial_a_second_run_only(
 
 def test_an_interrupted_sweep_ends_cleanly_and_says_how_to_carry_on(tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(TINY)
-    driver = start(tmp_path, "tiny.yaml", *LONGER)
-    wait_for(lambda: len(rows(tmp_path)) >= 1)
+    driver = start(tmp_path, "tiny.yaml", "--set", "space.optimizer.epochs.grid=[1, 5000]")
+    wait_for(lambda: len(rows(tmp_path)) >= 1 and busy_workers(driver.pid))
     driver.send_signal(signal.SIGTERM)
     code, output = finish(driver)
     assert code == 1
