@@ -93,7 +93,7 @@ def digits(train_examples: int | None = None) -> Dataset:
 def tiny_trainer(spec: TrialSpec) -> Trainer:
     """Trainer of a spec whose data are digits."""
     dataset = digits(spec.data.train_examples)
-    data = DeviceData(dataset, spec.interventions, spec.data.augment, spec.seed, CPU)
+    data = DeviceData(dataset, spec.data, spec.interventions, spec.seed, CPU)
     return Trainer(spec, data, CPU)
 
 

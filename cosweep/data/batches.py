@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cosweep.data.interventions import Apply, Intervention
-from cosweep.data.sources import Dataset
+from cosweep.data.sources import Dataset, Source
 from cosweep.seeding import generator
 from cosweep.units import Box
 
@@ -24,21 +24,21 @@ class DeviceData:
     Interventions act after augmentation, so that a flip does not turn a carrier into another class's.
 
     Attributes:
-        box: [0, 1] widened to what the intervened images reach. A box narrower than the data would let
-            an attack strip part of an injected feature for free, as the released code's [0, 1] does.
+        box: As given, or [0, 1] widened to what the intervened images reach. An image outside a given box
+            may be perturbed back towards it, no further out.
         mean, std: (C,) of the training images before intervention.
     """
 
     def __init__(
         self,
         dataset: Dataset,
+        source: Source,
         interventions: Sequence[Intervention],
-        augment: str,
         seed: int,
         device: torch.device,
     ) -> None:
         self.num_classes, self.shape = dataset.num_classes, dataset.shape
-        self.augment, self.seed, self.device = augment, seed, device
+        self.augment, self.seed, self.device = source.augment, seed, device
         self.x_train = _images(dataset.x_train, dataset.max_value, device)
         self.x_test = _images(dataset.x_test, dataset.max_value, device)
         self.y_train = torch.tensor(dataset.y_train, device=device)
@@ -46,7 +46,7 @@ class DeviceData:
         self.mean = self.x_train.mean(dim=(0, 2, 3))
         self.std = self.x_train.std(dim=(0, 2, 3)).clamp_min(1e-3)
         self._apply: list[Apply] = [i.bind(dataset.num_classes, dataset.shape, device) for i in interventions]
-        self.box = self._measure_box()
+        self.box = self._measure_box() if source.box is None else Box(*source.box)
 
     @property
     def train_examples(self) -> int:

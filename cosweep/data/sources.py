@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cosweep.data.decode import read_image_folder, read_image_parquet
-from cosweep.errors import CosweepError
+from cosweep.errors import CosweepError, Fault, SpecError
 from cosweep.specs import Component, number, spec_hash
 
 
@@ -54,19 +54,27 @@ class Source(Component):
     """Base of the data sources.
 
     Attributes:
-        train_examples: Train on the first so many examples only; null takes all.
+        train_examples: Train on so many examples only, the same ones for every seed; null takes all.
         augment: ``flip``, ``crop_flip`` (4 pixels of padding) or ``none`` (as the released injected runs).
+        box: Range [low, high] that attacks keep perturbed images in; null is [0, 1] widened to what the
+            intervened images reach.
     """
 
     key: ClassVar[str] = "source"
 
     train_examples: int | None = number(None, low=1)
     augment: Literal["none", "flip", "crop_flip"] = "none"
+    box: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.box is not None and (len(self.box) != 2 or not self.box[0] <= 0 < 1 <= self.box[1]):
+            raise SpecError([Fault("box", f"expected [low, high] with low <= 0 and high >= 1, got {list(self.box)}")])
 
     @property
     def load_key(self) -> str:
         """Same for sources that load the same images."""
-        return spec_hash(replace(self, augment="none"))
+        return spec_hash(replace(self, augment="none", box=None))
 
     @abstractmethod
     def read(self) -> Dataset:
@@ -79,8 +87,11 @@ class Source(Component):
             CosweepError: If the files are absent or unreadable; says where and how to mend it.
         """
         dataset = self.read()
-        n = self.train_examples
-        return dataset if n is None else replace(dataset, x_train=dataset.x_train[:n], y_train=dataset.y_train[:n])
+        if self.train_examples is None:
+            return dataset
+        # Sets are often sorted by class, so the first ones would be of one class.
+        chosen = _shuffled(len(dataset.y_train))[: self.train_examples]
+        return replace(dataset, x_train=dataset.x_train[chosen], y_train=dataset.y_train[chosen])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,8 +104,7 @@ class Digits(Source):
     def read(self) -> Dataset:
         with np.load(Path(__file__).with_name("digits.npz")) as stored:
             x, y = stored["images"][:, None], stored["labels"].astype(np.int64)
-        # RandomState's stream is frozen by numpy, so the split is the same for every version.
-        order = np.random.RandomState(0).permutation(len(y))
+        order = _shuffled(len(y))
         train, test = order[:1437], order[1437:]
         return Dataset(x[train], y[train], x[test], y[test], num_classes=10, max_value=16)
 
@@ -125,6 +135,11 @@ class ImageFolder(Source):
 
     def read(self) -> Dataset:
         return _dataset(read_image_folder(Path(self.root).expanduser(), self.size))
+
+
+def _shuffled(count: int) -> NDArray[np.int64]:
+    """The one order of so many examples; numpy has frozen this generator's stream."""
+    return np.random.RandomState(0).permutation(count)
 
 
 def _dataset(splits: dict[str, tuple[NDArray[np.uint8], NDArray[np.int64]]]) -> Dataset:

@@ -42,6 +42,15 @@ class Detector(ABC):
         """Whether the last probe looked collapsed and the verdict is not out yet."""
         return bool(self._suspects) and not self.verdict.co
 
+    @property
+    def suspects(self) -> int:
+        """How many probes in a row, up to the last, looked collapsed."""
+        return len(self._suspects)
+
+    def provisional(self) -> Verdict:
+        """The verdict that the suspects would give if they were enough."""
+        return self._confirmed()
+
     @abstractmethod
     def collapsed(self, probe: ProbeMetrics) -> bool:
         """Whether a probe looks collapsed beside the healthy probes read so far; remembers nothing."""

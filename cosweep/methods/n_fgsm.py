@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from cosweep.attacks import single_step, uniform_like
+from cosweep.attacks import clip_box, single_step, uniform_like
 from cosweep.methods.base import Method
 from cosweep.models.normalize import Classifier
 from cosweep.specs import number, pixel_quantity
@@ -19,7 +19,8 @@ from cosweep.units import Box
 class NFGSM(Method):
     """Noise of ``noise_scale * epsilon``, then a step of ``alpha`` (default epsilon), no ball.
 
-    The noise is part of the perturbation and is not clipped to the ball; the sum is clipped to the box.
+    The noise is part of the perturbation and is not clipped to the ball. As in the authors' code, the noise is
+    clipped to the box before the gradient is taken, and the sum after.
     """
 
     name: ClassVar[str] = "n_fgsm"
@@ -41,5 +42,5 @@ class NFGSM(Method):
         return 2, 2
 
     def perturb(self, model: Classifier, x: Tensor, y: Tensor, box: Box, rng: torch.Generator) -> Tensor:
-        noise = uniform_like(x, self.noise_scale * self.epsilon, rng)
+        noise = clip_box(uniform_like(x, self.noise_scale * self.epsilon, rng), x, box)
         return single_step(model, x, y, alpha=self.alpha, box=box, start=noise)

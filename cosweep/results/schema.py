@@ -47,6 +47,8 @@ TRIAL_COLUMNS = (
     Column("clean_acc", _FLOAT, "last probe: accuracy without perturbation, fraction"),
     Column("fgsm_acc", _FLOAT, "last probe: accuracy under FGSM, fraction"),
     Column("pgd_acc", _FLOAT, "last probe: accuracy under PGD, fraction"),
+    Column("box_low", _FLOAT, "smallest pixel that attacks were allowed"),
+    Column("box_high", _FLOAT, "largest pixel that attacks were allowed"),
     Column("robust_acc", _FLOAT, "accuracy under the final evaluation, fraction"),
     Column("robust_attack", _TEXT, "the final evaluation, as attack-steps-restarts"),
     Column("steps", _INT, "optimisation steps done"),

@@ -31,6 +31,8 @@ def finished_row(run: TrialRun, last: ProbeMetrics, data_hash: str, started_at: 
         "robust_acc": run.robust_acc,
         "robust_attack": f"{final.attack}-{final.steps}-{final.restarts}",
         "steps": run.steps,
+        "box_low": run.box.low if run.box else None,
+        "box_high": run.box.high if run.box else None,
         **vars(run.timings),
         "error": run.error,
     }

@@ -74,7 +74,7 @@ def _seconds_a_step(spec: TrialSpec, dataset: Dataset) -> float:
     torch.set_num_threads(1)
     try:
         device = torch.device("cpu")
-        data = DeviceData(dataset, spec.interventions, spec.data.augment, spec.seed, device)
+        data = DeviceData(dataset, spec.data, spec.interventions, spec.seed, device)
         trainer = Trainer(spec, data, device)
         trainer.advance()
         start = time.perf_counter()

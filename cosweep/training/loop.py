@@ -21,6 +21,7 @@ from cosweep.seeding import derive_seed
 from cosweep.training.evaluation import Accuracies, Prober, robust_accuracy
 from cosweep.training.trainer import Trainer
 from cosweep.training.trial_spec import TrialSpec
+from cosweep.units import Box
 
 _deterministic: Any = torch.utils.deterministic  # a module whose settings have no types
 
@@ -55,6 +56,7 @@ class TrialRun:
         steps: Optimisation steps done; a replay's steps are not counted.
         total_steps: Steps of a trial that is not stopped.
         steps_per_epoch: Batches in an epoch.
+        box: Range of pixels that the attacks kept to; None before it is known.
     """
 
     def __init__(self, spec: TrialSpec, device: torch.device, dataset: Dataset | None = None) -> None:
@@ -68,6 +70,7 @@ class TrialRun:
         self.steps = 0
         self.total_steps = 0
         self.steps_per_epoch = 0
+        self.box: Box | None = None
 
     def __iter__(self) -> Iterator[ProbeMetrics]:
         if self.status is not None:
@@ -83,7 +86,8 @@ class TrialRun:
     def _run(self) -> Iterator[ProbeMetrics]:
         spec = self.spec
         dataset = spec.data.load() if self._dataset is None else self._dataset
-        data = DeviceData(dataset, spec.interventions, spec.data.augment, spec.seed, self.device)
+        data = DeviceData(dataset, spec.data, spec.interventions, spec.seed, self.device)
+        self.box = data.box
         trainer = Trainer(spec, data, self.device)
         prober = _prober(spec, data)
         detector = DETECTORS[spec.stop.co.detector](data.num_classes)
@@ -98,13 +102,13 @@ class TrialRun:
             self.steps = trainer.step
             with self.timings.measure("probe_seconds"):
                 probe = _probe(trainer, prober.measure(trainer.model), train_loss, train_acc)
-                self._judge(probe, detector, replay)
+                self._judge(probe, detector, replay, last=trainer.step == trainer.total_steps)
             self._decide(probe, trainer)
             yield probe
         with self.timings.measure("eval_seconds"):
             self.robust_acc = _final_accuracy(spec, data, trainer)
 
-    def _judge(self, probe: ProbeMetrics, detector: Detector, replay: Replay) -> None:
+    def _judge(self, probe: ProbeMetrics, detector: Detector, replay: Replay, *, last: bool) -> None:
         found_before = detector.verdict.co
         detector.update(probe)
         if not math.isfinite(probe.train_loss):
@@ -113,6 +117,8 @@ class TrialRun:
             detector.verdict = replay.refine(detector.verdict)
         elif not detector.verdict.co:
             replay.remember()
+            if last and detector.suspect:
+                detector.verdict = replay.settle()
         self.verdict = detector.verdict
 
     def _decide(self, probe: ProbeMetrics, trainer: Trainer) -> None:
@@ -122,7 +128,11 @@ class TrialRun:
             self.error = f"training loss is {probe.train_loss} by step {probe.step}; lower optimizer.lr_max"
         elif trainer.step >= trainer.total_steps:
             self.status = TrialStatus.COMPLETED
-        elif self.verdict.co_step is not None and after != "never" and trainer.step - self.verdict.co_step >= after:
+        elif (
+            self.verdict.co_step is not None
+            and not isinstance(after, str)
+            and trainer.step - self.verdict.co_step >= after
+        ):
             self.status = TrialStatus.STOPPED
 
 
@@ -186,6 +196,16 @@ class Replay:
             first = step
         self.trainer.restore(present)
         return replace(verdict, co_step=first)
+
+    def settle(self) -> Verdict:
+        """Verdict on a training that ends under suspicion, with too few probes left to confirm it.
+
+        The replay's probes count with the others: CO if as many in a row look collapsed as a verdict takes.
+        """
+        before, suspects = self.detector.verdict, self.detector.suspects
+        refined = self.refine(self.detector.provisional())
+        dense = (refined.co_step_high or 0) - (refined.co_step or 0)
+        return refined if suspects + dense >= self.detector.confirm else before
 
 
 class ReplayError(CosweepError):

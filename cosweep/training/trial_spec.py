@@ -109,12 +109,15 @@ class TrialSpec(Spec):
         return flat_columns(self)
 
 
+NEVER = "never"
 _PREFIXED = ("data", "probe", "final", "stop")
 _TAKEN = ("steps",)  # columns of a trial's outcome that an option may not hide
 
 
 def flat_columns(spec: TrialSpec) -> dict[str, Any]:
     """Column name to value: leaf names, with the section before them where they would be unclear.
+
+    A column has one type, so ``stop_co_after_steps`` is None for ``never``.
 
     ``intervention`` joins the kinds with ``+``. An option takes the value of the first intervention that
     has it; those after the first also have columns of their own, as ``beta_1``. ``beta`` is 0 without an
@@ -131,6 +134,8 @@ def flat_columns(spec: TrialSpec) -> dict[str, Any]:
     row.setdefault("beta", 0.0)
     for section in ("data", "model", "method", "optimizer", "probe", "final", "stop"):
         for path, value in _leaves((section,), plain[section]):
+            if path == ("stop", "co", "after_steps") and value == NEVER:
+                value = None
             row[column_of(path)] = ",".join(map(str, value)) if isinstance(value, list) else value
     return row | {"seed": spec.seed}
 

@@ -12,6 +12,7 @@ import torch
 from cosweep.data import Dataset, Intervention
 from cosweep.data.batches import DeviceData
 from cosweep.data.interventions import Inject, InjectOrthogonal
+from cosweep.data.sources import Digits
 from cosweep.units import Box
 from tests.tiny import CPU, digits, random_dataset
 
@@ -20,9 +21,13 @@ AUGMENTS: list[Augment] = ["none", "flip", "crop_flip"]
 
 
 def device_data(
-    dataset: Dataset, interventions: Sequence[Intervention] = (), augment: Augment = "none", seed: int = 0
+    dataset: Dataset,
+    interventions: Sequence[Intervention] = (),
+    augment: Augment = "none",
+    seed: int = 0,
+    box: tuple[float, float] | None = None,
 ) -> DeviceData:
-    return DeviceData(dataset, interventions, augment, seed, CPU)
+    return DeviceData(dataset, Digits(augment=augment, box=box), interventions, seed, CPU)
 
 
 def constant_dataset(level: int) -> Dataset:
@@ -163,6 +168,11 @@ def test_box_widens_to_what_an_injection_reaches() -> None:
     box = device_data(digits(), [Inject(beta=0.25)]).box
     assert box.low == pytest.approx(-0.25)
     assert box.high == pytest.approx(1.25)
+
+
+def test_a_given_box_is_taken_as_it_is() -> None:
+    assert device_data(digits(), [Inject(beta=0.25)], box=(0, 1)).box == (0, 1)
+    assert device_data(digits(), box=(-0.5, 1.5)).box == (-0.5, 1.5)
 
 
 @pytest.mark.parametrize("level", [None, 64, 128, 192])

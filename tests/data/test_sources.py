@@ -74,11 +74,17 @@ def test_digits_are_split_into_1437_and_360_without_regard_to_class() -> None:
     assert np.bincount(digits.y_test, minlength=10).min() > 20
 
 
-def test_train_examples_takes_the_first_and_leaves_the_test_set_whole() -> None:
+def test_train_examples_takes_some_of_every_class_and_leaves_the_test_set_whole(tmp_path: Path) -> None:
+    """A folder is sorted by class, so its first examples would be of one class."""
     whole, part = Digits().load(), Digits(train_examples=100).load()
-    assert np.array_equal(part.x_train, whole.x_train[:100])
-    assert np.array_equal(part.y_train, whole.y_train[:100])
+    stored = {(x.tobytes(), int(y)) for x, y in zip(whole.x_train, whole.y_train)}
+    assert len(part.y_train) == 100
+    assert all((x.tobytes(), int(y)) in stored for x, y in zip(part.x_train, part.y_train))
     assert np.array_equal(part.x_test, whole.x_test)
+    for split in ("train", "test"):
+        write_folder(tmp_path, split, images(40), ["a"] * 20 + ["b"] * 20)
+    some = ImageFolder(root=str(tmp_path), train_examples=20).load()
+    assert set(some.y_train.tolist()) == {0, 1}
 
 
 def test_fingerprint_sees_images_labels_and_their_order() -> None:

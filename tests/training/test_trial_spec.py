@@ -42,7 +42,8 @@ def with_leaf(raw: dict[str, Any], path: tuple[str, ...], value: Any) -> dict[st
     return changed
 
 
-OTHER_NAMES: dict[tuple[str, ...], str] = {
+OTHER_NAMES: dict[tuple[str, ...], Any] = {
+    ("data", "box"): [-1.0, 2.0],
     ("data", "augment"): "flip",
     ("data", "root"): "there",
     ("optimizer", "name"): "adam",
