@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from enum import StrEnum
@@ -97,7 +98,8 @@ def run(file: File, overrides: Overrides = None) -> None:
 
     sweep = load_sweep(file, overrides or ())
     outcome = run_sweep(sweep, console)
-    _print_outcome(outcome, sweep.results.root, f"cosweep run {file}")
+    changes = [part for override in overrides or () for part in ("--set", override)]
+    _print_outcome(outcome, sweep.results.root, shlex.join(["cosweep", "run", str(file), *changes]))
     if outcome.missing or outcome.failed:
         raise typer.Exit(1)
 
@@ -110,11 +112,11 @@ def _print_outcome(outcome: Any, root: str, command: str) -> None:
     console.print(phase_table(report))
     console.print(breaking_point_table(report))
     where = f"{root}/reports/{report.sweep}"
-    suffix = "" if root == "results" else f" --root {root}"
+    suffix = "" if root == "results" else f" --root {shlex.quote(root)}"
     places = [
         ("figure", f"{where}/phase.png"),
         ("tables", f'{where}/*.csv; cosweep query "SELECT * FROM trials"{suffix}'),
-        ("MLflow", f"{outcome.mlflow_uri or 'off'}; cosweep ui {report.sweep}{suffix}"),
+        ("MLflow", f"{outcome.mlflow_uri}; cosweep ui {report.sweep}{suffix}" if outcome.mlflow_uri else "off"),
     ]
     for name, place in places:
         console.print(f"[bold]{name}[/]  {escape(place)}", soft_wrap=True)
@@ -125,7 +127,7 @@ def _print_outcome(outcome: Any, root: str, command: str) -> None:
         errors.print(f"{len(outcome.failed)} trials failed; mend the cause and run again: {command}", soft_wrap=True)
     if outcome.missing:
         errors.print(f"{outcome.missing} trials have no result yet; carry on with: {command}", soft_wrap=True)
-    if outcome.unlogged:
+    if outcome.unlogged_reason:
         errors.print(
             f"[yellow]MLflow misses {outcome.unlogged} trials[/] ({escape(outcome.unlogged_reason)}); all results are "
             f"in {root}; later: cosweep sync {report.sweep}{suffix}",

@@ -19,6 +19,8 @@ from cosweep.errors import Fault, SpecError, unknown_name
 from cosweep.units import GREY_LEVELS, parse_pixels
 
 T = TypeVar("T", bound="Spec")
+LARGEST_INT = 2**63 - 1
+"""What a column of the tables holds."""
 
 
 def number(
@@ -226,8 +228,10 @@ def _convert_scalar(hint: Any, spec_field: Field[Any], value: Any, path: str) ->
         except (ValueError, OverflowError):
             raise fault from None
     if hint is int and isinstance(value, float) and value.is_integer():
-        return int(value)
+        value = int(value)
     if isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
+        if hint is int and abs(value) > LARGEST_INT:
+            raise SpecError([Fault(path, f"must be at most {LARGEST_INT}, got {value}")])
         return value
     raise fault
 
@@ -259,7 +263,7 @@ def _range(limits: Mapping[str, Any]) -> str:
 
 
 def _pixel_hint(value: float, limits: Mapping[str, Any]) -> str:
-    if limits["pixels"] and value > 1:
+    if limits["pixels"] and 1 < value <= GREY_LEVELS:
         return f"; write {value:g}/{GREY_LEVELS} for {value:g} grey levels"
     return ""
 

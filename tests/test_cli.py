@@ -46,6 +46,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("trial: {data: {source: image_parquet, root: nowhere}}", "no file train*.parquet"),
         ("resources: {cpu: 4096}", "asks for 4096 CPUs and 0 GPUs"),
         ("resources: {gpu: 512}", "asks for 1 CPUs and 512 GPUs"),
+        ("trial: {probe: {every: 9999}}", "leaves 1 probes in 575 steps"),
         ("results: {root: s.yaml/results}", "is not a folder"),
         ("- a list", "expected a mapping"),
     ],
@@ -102,9 +103,8 @@ def test_validate_tells_trials_resources_and_cost(folder: Path) -> None:
 def store(folder: Path) -> Store:
     made = Store(folder / "results")
     made.create()
-    axes = [{"path": "method.epsilon", "column": "epsilon"}, {"path": "interventions.0.beta", "column": "beta"}]
     ids = ["aaa", "bbb", "ccc", "ddd"]
-    made.write_sweep("s", {"name": "s", "trial_ids": ids, "axes": axes, "tracking": {"uri": None}})
+    made.write_sweep("s", {"name": "s", "trial_ids": ids, "axes": ["epsilon", "beta"], "tracking": {"uri": None}})
     made.write_trial("s", trial_row("old", epsilon=0.5), curve())
     made.write_trial("s", trial_row("aaa"), curve())
     made.write_trial("s", broken_row("bbb", co_step=123, beta=24 / 255), curve())

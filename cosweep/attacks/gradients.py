@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from cosweep.models.normalize import Classifier
+
+class Classifier(Protocol):
+    """A differentiable map from (N, C, H, W) pixels to (N, K) logits; what an attack needs."""
+
+    def __call__(self, x: Tensor, /) -> Tensor: ...
 
 
 def input_gradient(model: Classifier, x: Tensor, y: Tensor) -> Tensor:

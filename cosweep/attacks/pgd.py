@@ -5,10 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cosweep.attacks.gradients import gradient_and_logits
+from cosweep.attacks.gradients import Classifier, gradient_and_logits
 from cosweep.attacks.projection import clip_box, uniform_like
 from cosweep.attacks.single_step import signed_step, single_step
-from cosweep.models.normalize import Classifier
 from cosweep.units import Box
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from cosweep.attacks.gradients import input_gradient
+from cosweep.attacks.gradients import Classifier, input_gradient
 from cosweep.attacks.projection import clip_ball, clip_box
-from cosweep.models.normalize import Classifier
 from cosweep.units import Box
 
 

@@ -69,16 +69,26 @@ def read_image_parquet(root: Path, size: int | None) -> dict[str, Split]:
 
 def _parquet_items(pq: Any, files: list[Path]) -> Iterator[tuple[bytes, int, str]]:
     for file in files:
-        table = pq.ParquetFile(file)
+        try:
+            table = pq.ParquetFile(file)
+        except (ValueError, OSError) as error:  # pyarrow's own errors are of these kinds
+            raise CosweepError(f"{file}: not a readable Parquet file ({error})") from error
         names = table.schema_arrow.names
         image = next((n for n in ("image", "img") if n in names), None)
         label = next((n for n in ("label", "fine_label") if n in names), None)
         if image is None or label is None:
             raise CosweepError(f"{file}: expected columns image (or img) and label, found {', '.join(names)}")
+        number = 0
         for batch in table.iter_batches(batch_size=1024, columns=[image, label]):
             rows = zip(batch.column(image).to_pylist(), batch.column(label).to_pylist(), strict=True)
-            for index, (encoded, y) in enumerate(rows):
-                yield encoded["bytes"], y, f"{file}, image {index}"
+            for encoded, y in rows:
+                where = f"{file}, row {number}"
+                if not isinstance(encoded, dict) or not isinstance(encoded.get("bytes"), bytes):
+                    raise CosweepError(f"{where}: {image} holds no encoded image; expected a struct with bytes")
+                if not isinstance(y, int) or y < 0:
+                    raise CosweepError(f"{where}: {label} must be a whole number from 0, got {y!r}")
+                yield encoded["bytes"], y, where
+                number += 1
 
 
 def _find(root: Path, patterns: tuple[str, ...], what: str) -> list[Path]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from cosweep.models.normalize import Classifier
+from cosweep.attacks.gradients import Classifier
 from cosweep.specs import Component, pixel_quantity
 from cosweep.units import Box
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from cosweep.attacks import pgd
+from cosweep.attacks.gradients import Classifier
 from cosweep.methods.base import Method
-from cosweep.models.normalize import Classifier
 from cosweep.specs import number, pixel_quantity
 from cosweep.units import Box
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from torch import Tensor, nn
 
 
@@ -20,9 +18,3 @@ class Normalize(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return (x - self.mean) / self.std
-
-
-class Classifier(Protocol):
-    """A differentiable map from (N, C, H, W) pixels to (N, K) logits; what an attack needs."""
-
-    def __call__(self, x: Tensor, /) -> Tensor: ...

@@ -8,6 +8,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cosweep.errors import Fault, SpecError
 from cosweep.models.base import Model
 from cosweep.specs import number
 
@@ -19,8 +20,13 @@ class PreActResNet(Model):
     name: ClassVar[str] = "preact_resnet"
     source: ClassVar[str] = "He et al., ECCV 2016"
 
-    width: int = number(8, low=1)
-    blocks: tuple[int, ...] = number((1, 1), low=1)
+    width: int = number(8, low=1, high=4096)
+    blocks: tuple[int, ...] = number((1, 1), low=1, high=1000)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.blocks:
+            raise SpecError([Fault("blocks", "empty; give the number of blocks of each stage, such as [2, 2, 2, 2]")])
 
     def network(self, num_classes: int, shape: tuple[int, int, int]) -> nn.Module:
         return _Network(shape[0], num_classes, self.width, self.blocks)
@@ -33,8 +39,8 @@ class PreActResNet18(PreActResNet):
     name: ClassVar[str] = "preact_resnet18"
     source: ClassVar[str] = "He et al., ECCV 2016; Wong et al., ICLR 2020"
 
-    width: int = number(64, low=1)
-    blocks: tuple[int, ...] = number((2, 2, 2, 2), low=1)
+    width: int = number(64, low=1, high=4096)
+    blocks: tuple[int, ...] = number((2, 2, 2, 2), low=1, high=1000)
 
 
 class _Network(nn.Module):

@@ -18,7 +18,7 @@ class SmallCNN(Model):
     name: ClassVar[str] = "small_cnn"
     source: ClassVar[str] = "Andriushchenko and Flammarion, NeurIPS 2020, section 4"
 
-    filters: int = number(4, low=1)
+    filters: int = number(4, low=1, high=4096)
 
     def network(self, num_classes: int, shape: tuple[int, int, int]) -> nn.Module:
         channels, height, width = shape

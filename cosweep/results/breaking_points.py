@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -9,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from cosweep.metrics import TrialState
 from cosweep.units import format_pixels
 
 Value = float | str | int | bool | None
@@ -21,21 +23,23 @@ class Cell:
     """Trials that share a place in the phase diagram.
 
     Attributes:
-        trials: How many ended, failed ones left out.
+        trials: How many say whether training breaks: CO was found, or training was healthy to its end.
         broken: How many showed catastrophic overfitting.
+        unclear: How many diverged or were never robust, and so had nothing to lose.
         co_step: Median breaking point of those, steps; None without any.
         robust_acc: Median final robust accuracy, fraction; None without trials.
     """
 
     trials: int
     broken: int
+    unclear: int
     co_step: float | None
     robust_acc: float | None
 
     @property
     def probability(self) -> float:
-        """P(CO) over the trials of the cell."""
-        return self.broken / self.trials
+        """P(CO) over the trials that say; NaN if none does."""
+        return self.broken / self.trials if self.trials else math.nan
 
 
 @dataclass(frozen=True)
@@ -80,10 +84,12 @@ def phase_diagram(trials: pa.Table, axes: Sequence[str]) -> PhaseDiagram:
 
 def _cell(trials: list[dict[str, Any]]) -> Cell:
     steps = [t["co_step"] for t in trials if t["co"]]
+    unclear = [t for t in trials if not t["co"] and t["state"] != TrialState.HEALTHY]
     robust = [t["robust_acc"] for t in trials if t["robust_acc"] is not None]
     return Cell(
-        trials=len(trials),
+        trials=len(trials) - len(unclear),
         broken=len(steps),
+        unclear=len(unclear),
         co_step=median(steps) if steps else None,
         robust_acc=median(robust) if robust else None,
     )
@@ -114,7 +120,8 @@ def phase_rows(diagram: PhaseDiagram) -> list[dict[str, Value]]:
                         diagram.column_axis: column,
                         "trials": cell.trials,
                         "broken": cell.broken,
-                        "p_co": cell.probability,
+                        "unclear": cell.unclear,
+                        "p_co": cell.probability if cell.trials else None,
                         "median_co_step": cell.co_step,
                         "median_robust_acc": cell.robust_acc,
                     }

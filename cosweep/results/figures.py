@@ -12,12 +12,15 @@ from cosweep.results.breaking_points import Cell, PhaseDiagram, Value, format_va
 
 # Dark means broken, and the scale reads the same in greyscale and to colour-blind readers.
 _COLOURS = "cividis_r"
+_MOST_GRID_VALUES = 16
 
 
 def phase_figure(diagram: PhaseDiagram, title: str) -> bytes:
     """PNG of the phase diagram: P(CO) as colour, counts and breaking point in the cells, breaking line."""
     if not diagram.cells:
         return _empty_figure(title)
+    if max(len(diagram.rows), len(diagram.columns)) > _MOST_GRID_VALUES:
+        return _scatter_figure(diagram, title)
     rows, columns = diagram.rows, diagram.columns
     figure = Figure(figsize=(2.2 + 1.15 * len(columns), 2.0 + 0.8 * len(rows)), layout="constrained", dpi=150)
     axes = figure.add_subplot()
@@ -39,6 +42,27 @@ def phase_figure(diagram: PhaseDiagram, title: str) -> bytes:
     return _png(figure)
 
 
+def _scatter_figure(diagram: PhaseDiagram, title: str) -> bytes:
+    """Axes with many values, as a random search has them: a point a place, no line between them."""
+    figure = Figure(figsize=(8, 5.5), layout="constrained", dpi=150)
+    axes = figure.add_subplot()
+    places = [(row, column, cell.probability) for (row, column), cell in diagram.cells.items() if cell.trials]
+    across = [_position(diagram.columns, column) for _, column, _ in places]
+    up = [_position(diagram.rows, row) for row, _, _ in places]
+    colours = [probability for _, _, probability in places]
+    points = axes.scatter(across, up, c=colours, cmap=_COLOURS, vmin=0, vmax=1, edgecolors="black", linewidths=0.5)
+    axes.set_xlabel(diagram.column_axis)
+    axes.set_ylabel(diagram.row_axis)
+    axes.set_title(title, fontsize=10)
+    figure.colorbar(points, label="P(CO)")
+    return _png(figure)
+
+
+def _position(values: tuple[Value, ...], value: Value) -> float:
+    """A number as it is, anything else by its place among the sorted values."""
+    return float(value) if isinstance(value, (int, float)) else float(values.index(value))
+
+
 def _empty_figure(title: str) -> bytes:
     figure = Figure(figsize=(5, 2), dpi=150)
     figure.text(0.5, 0.5, f"{title}\n\nno trial has finished yet", ha="center", va="center")
@@ -58,7 +82,8 @@ def _probability(diagram: PhaseDiagram, row: Value, column: Value) -> float:
 
 def _cell_text(cell: Cell) -> str:
     where = "" if cell.co_step is None else f"\nstep {cell.co_step:.0f}"
-    return f"{cell.broken} of {cell.trials}{where}"
+    unclear = f"\n{cell.unclear} unclear" if cell.unclear else ""
+    return f"{cell.broken} of {cell.trials}{where}{unclear}"
 
 
 def _draw_breaking_line(axes: Axes, grid: list[list[float]]) -> None:

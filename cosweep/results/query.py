@@ -7,6 +7,7 @@ import io
 import json
 import math
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import duckdb
@@ -36,12 +37,21 @@ def run_query(store: Store, sql: str) -> pa.Table:
             connection.register(name, table)
         connection.execute("SET lock_configuration = true")
         relation = connection.sql(sql)
-        return pa.table({}) if relation is None else relation.to_arrow_table()
+        return pa.table({}) if relation is None else _distinct_names(relation.to_arrow_table())
     except duckdb.Error as error:
         columns = "\n".join(f"  {name}: {', '.join(t.column_names)}" for name, t in tables.items())
         raise CosweepError(f"{str(error).strip()}\ncolumns that exist:\n{columns}") from error
     finally:
         connection.close()
+
+
+def _distinct_names(table: pa.Table) -> pa.Table:
+    """The table with ``_1``, ``_2`` behind names that came before, as in ``SELECT t.*, c.*``."""
+    names: list[str] = []
+    for name in table.column_names:
+        free = (f"{name}_{i}" if i else name for i in range(len(names) + 1))
+        names.append(next(candidate for candidate in free if candidate not in names))
+    return table.rename_columns(names)
 
 
 def plain_rows(table: pa.Table) -> list[dict[str, Any]]:
@@ -74,4 +84,6 @@ def to_parquet(table: pa.Table) -> bytes:
 def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
     return value.isoformat() if isinstance(value, datetime) else value

@@ -37,8 +37,9 @@ class Report:
         steps = [r["co_step"] for r in rows if r["co"]]
         failed = sum(r["status"] == TrialStatus.FAILED for r in rows)
         numbers: dict[str, float] = {"trials": len(rows), "failed": failed, "co": len(steps)}
-        if len(rows) > failed:
-            numbers["p_co"] = len(steps) / (len(rows) - failed)
+        cells = self.diagram.cells.values()
+        if said := sum(cell.trials for cell in cells):
+            numbers["p_co"] = sum(cell.broken for cell in cells) / said
         if steps:
             numbers["median_co_step"] = median(steps)
         return numbers
@@ -49,7 +50,7 @@ class Report:
 
         names = ["trial_id", "epsilon", "beta", "intervention", "method", "seed", "state", "co", "co_step"]
         points = self.trials.select([*names, "co_step_low", "co_step_high", "co_epoch", "co_reason"])
-        done = sum(c.trials for c in self.diagram.cells.values())
+        done = self.trials.num_rows
         partial = "" if done >= self.asked else f" ({done} of {self.asked} trials so far)"
         return {
             "phase.png": phase_figure(self.diagram, f"{self.sweep}: where training breaks{partial}"),
@@ -58,18 +59,22 @@ class Report:
         }
 
 
-def make_report(store: Store, sweep: str) -> Report:
-    """Report of the trials that a sweep's latest definition asks for and that have finished so far.
+def make_report(store: Store, sweep: str, record: dict[str, Any] | None = None) -> Report:
+    """Report of the trials that a sweep's definition asks for and that have finished so far.
+
+    Args:
+        store: Where they are.
+        sweep: Its name.
+        record: The definition, as kept by ``Store.write_sweep``; None takes the latest of this name.
 
     Raises:
         CosweepError: If there is no such sweep.
     """
-    record = store.sweep_record(sweep)
+    record = record or store.sweep_record(sweep)
     trials = asked_trials(store, sweep, record).sort_by(
         [("epsilon", "ascending"), ("beta", "ascending"), ("seed", "ascending")]
     )
-    axes = [axis["column"] for axis in record["axes"]]
-    return Report(sweep, trials, phase_diagram(trials, axes), len(record["trial_ids"]))
+    return Report(sweep, trials, phase_diagram(trials, record["axes"]), len(record["trial_ids"]))
 
 
 def asked_trials(store: Store, sweep: str, record: dict[str, Any]) -> pa.Table:

@@ -108,8 +108,10 @@ class Store:
         """Write one trial's row and probes; a row of the same trial in the same sweep is replaced."""
         trial_id = str(row["trial_id"])
         probes = [{"trial_id": trial_id, **probe} for probe in curve]
-        self._write_table("curves", sweep, trial_id, table_from_rows(probes, CURVE_COLUMNS))
-        self._write_table("trials", sweep, trial_id, table_from_rows([row], TRIAL_COLUMNS))
+        curve_table = table_from_rows(probes, CURVE_COLUMNS)
+        row_table = table_from_rows([row], TRIAL_COLUMNS)
+        self._write_table("curves", sweep, trial_id, curve_table)
+        self._write_table("trials", sweep, trial_id, row_table)
 
     def write_sweep(self, name: str, record: dict[str, Any]) -> None:
         """Keep what was asked in a sweep: its definition, axes and number of trials."""
@@ -191,7 +193,7 @@ class Store:
             tables = [t for t in pool.map(self._read_file, files) if t is not None]
         columns: tuple[Column, ...] = (*_TABLES[kind], SWEEP_COLUMN)
         empty = pa.schema([(c.name, c.type) for c in columns]).empty_table()
-        return pa.concat_tables([empty, *tables], promote_options="permissive")
+        return _concatenate([empty, *tables])
 
     def _read_file(self, path: str) -> pa.Table | None:
         try:
@@ -227,6 +229,25 @@ def check_name(name: str) -> str:
             f"name {name!r} must start with a letter or digit and hold only letters, digits, '.', '_' and '-'"
         )
     return name
+
+
+def _concatenate(tables: list[pa.Table]) -> pa.Table:
+    """Rows of all tables; a column whose types do not go together becomes text."""
+    try:
+        return pa.concat_tables(tables, promote_options="permissive")
+    except (pa.ArrowTypeError, pa.ArrowInvalid):
+        types: dict[str, set[pa.DataType]] = {}
+        for field in (field for table in tables for field in table.schema if not pa.types.is_null(field.type)):
+            types.setdefault(field.name, set()).add(field.type)
+        clashing = {name for name, found in types.items() if len(found) > 1 and pa.string() in found}
+        return pa.concat_tables([_as_text(table, clashing) for table in tables], promote_options="permissive")
+
+
+def _as_text(table: pa.Table, columns: set[str]) -> pa.Table:
+    for name in columns.intersection(table.column_names):
+        texts = pa.array([None if v is None else str(v) for v in table[name].to_pylist()], pa.string())
+        table = table.set_column(table.column_names.index(name), name, texts)
+    return table
 
 
 def _partition_and_stem(path: str) -> tuple[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,6 +14,7 @@ import torch
 from rich.console import Console
 
 from cosweep.data import Dataset
+from cosweep.detection import DETECTORS
 from cosweep.errors import CosweepError, Fault, SpecError
 from cosweep.metrics import TrialStatus
 from cosweep.results.report import Report, make_report, write_report
@@ -63,6 +64,7 @@ def load_datasets(specs: tuple[TrialSpec, ...]) -> dict[str, Dataset]:
         if key not in datasets:
             datasets[key] = spec.data.load()
         dataset = datasets[key]
+        faults |= dict.fromkeys(_probe_faults(spec, dataset))
         for index, intervention in enumerate(spec.interventions):
             if (key, intervention) in checked:
                 continue
@@ -74,6 +76,19 @@ def load_datasets(specs: tuple[TrialSpec, ...]) -> dict[str, Dataset]:
     if faults:
         raise SpecError(faults)
     return datasets
+
+
+def _probe_faults(spec: TrialSpec, dataset: Dataset) -> Iterator[Fault]:
+    """A detector that gets too few probes could only ever call a trial healthy."""
+    steps = -(-len(dataset.y_train) // spec.optimizer.batch_size) * spec.optimizer.epochs
+    needed = DETECTORS[spec.stop.co.detector].confirm
+    probes = -(-steps // spec.probe.every)
+    if probes < needed:
+        yield Fault(
+            "trial.probe.every",
+            f"{spec.probe.every} leaves {probes} probes in {steps} steps; detector {spec.stop.co.detector} "
+            f"needs {needed} in a row for a verdict",
+        )
 
 
 def finished_trials(store: Store, sweep: str) -> dict[str, str]:
@@ -94,7 +109,7 @@ def run_sweep(sweep: Sweep, console: Console) -> Outcome:
         datasets = load_datasets(sweep.trials)
         hashes = {key: dataset.fingerprint() for key, dataset in datasets.items()}
     done = finished_trials(store, sweep.name)
-    _refuse_other_data(sweep, done, hashes)
+    refuse_other_data(sweep, done, hashes)
     left = [spec for spec in sweep.trials if spec.trial_id not in done]
     uri = tracking_uri(store, sweep.tracking.uri)
     if left:
@@ -121,7 +136,8 @@ def run_sweep(sweep: Sweep, console: Console) -> Outcome:
 def _begin(sweep: Sweep, store: Store, uri: str | None, done: Iterable[str]) -> Tracker | None:
     """Make the results folder, keep what is asked, and start the tracker; the first things to be written."""
     store.create()
-    store.write_sweep(sweep.name, sweep.record())
+    kept_uri = uri if uri and "@" not in uri else None  # an address may hold a password
+    store.write_sweep(sweep.name, {**sweep.record(), "mlflow_uri": kept_uri})
     if uri is None:
         return None
     tracker = Tracker(store, sweep.name, uri)
@@ -129,7 +145,7 @@ def _begin(sweep: Sweep, store: Store, uri: str | None, done: Iterable[str]) -> 
     return tracker
 
 
-def _refuse_other_data(sweep: Sweep, done: Mapping[str, str], hashes: Mapping[str, str]) -> None:
+def refuse_other_data(sweep: Sweep, done: Mapping[str, str], hashes: Mapping[str, str]) -> None:
     """Finished trials of the same spec must have seen the same images."""
     for spec in sweep.trials:
         before, now = done.get(spec.trial_id), hashes[spec.data.load_key]
@@ -194,7 +210,7 @@ def _run_trials(
 
 
 def _conclude(sweep: Sweep, store: Store, tracker: Tracker | None, uri: str | None) -> Outcome:
-    report = make_report(store, sweep.name)
+    report = make_report(store, sweep.name, sweep.record())
     files = write_report(store, report)
     unlogged = 0
     if tracker is not None:

@@ -24,7 +24,10 @@ def serve(store: Store, sweep: str | None, port: int, console: Console) -> None:
         raise CosweepError(f"no sweeps in {store.location} yet; start one with: cosweep run FILE")
     name = sweep or names[-1]
     uri = stored_uri(store, name)
-    runs = SweepRuns(store, name, uri)
+    try:
+        runs = SweepRuns(store, name, uri)
+    except Exception as error:
+        raise CosweepError(f"MLflow at {uri}: {type(error).__name__}: {error}") from error
     page = f"/#/experiments/{runs.experiment_id}/runs"
     if uri.startswith(("http://", "https://")):
         console.print(f"MLflow: {uri.rstrip('/')}{page}", soft_wrap=True)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import torch
+from ray.exceptions import RayActorError
 from ray.tune import Callback
 
 from cosweep.metrics import TrialStatus
@@ -55,10 +56,15 @@ class Monitor(Callback):  # type: ignore[misc]
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         spec = TrialSpec.from_dict(trial.config["trial"]["spec"])
-        text = f"the worker process died, {type(trial.get_error()).__name__}: {trial.get_error()}"
+        error = trial.get_error()
+        what = "the worker process died" if isinstance(error, RayActorError) else "the worker could not keep the result"
+        text = f"{what}: {type(error).__name__}: {error}"
         data_hash = self._hashes[spec.data.load_key]
         row = failed_row(spec, text, torch.device("cpu"), data_hash, datetime.now(UTC))
-        self._store.write_trial(self._sweep, row, [])
+        try:
+            self._store.write_trial(self._sweep, row, [])
+        except Exception as problem:  # the sweep goes on; the trial has no row and is run by the next command
+            self._display.note(f"trial {spec.trial_id} left no row ({text.splitlines()[0]}; then {problem})")
         self._finish(trial, failed=True)
 
     def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:

@@ -7,13 +7,14 @@ from typing import Any
 
 import pyarrow as pa
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
 from cosweep.data import CARRIERS, INTERVENTIONS, SOURCES
 from cosweep.detection import DETECTORS
 from cosweep.methods import METHODS
 from cosweep.models import MODELS
-from cosweep.results.breaking_points import PIXEL_COLUMNS, format_value
+from cosweep.results.breaking_points import PIXEL_COLUMNS, Cell, format_value
 from cosweep.results.query import plain_rows
 from cosweep.results.report import Report, asked_trials
 from cosweep.results.store import Store
@@ -28,6 +29,7 @@ _MENUS: Mapping[str, Mapping[str, Any]] = {
     "detectors": DETECTORS,
 }
 _MOST_ROWS = 200
+_MOST_COLUMNS = 20
 _MOST_BREAKING_POINTS = 30
 
 
@@ -51,6 +53,9 @@ def phase_table(report: Report) -> Table:
     across = diagram.column_axis
     table = _table(title=f"{report.sweep}: CO of trials @ median step")
     table.add_column(f"{diagram.row_axis or ''} \\ {across}" if diagram.row_axis else across)
+    if len(diagram.columns) > _MOST_COLUMNS:
+        table.caption = f"{across} takes {len(diagram.columns)} values: see phase.png and phase.csv"
+        return table
     for column in diagram.columns:
         table.add_column(format_value(across, column), justify="right")
     for row in diagram.rows:
@@ -58,12 +63,16 @@ def phase_table(report: Report) -> Table:
         head = format_value(diagram.row_axis, row) if diagram.row_axis else "CO"
         table.add_row(
             head,
-            *(
-                "-" if c is None else f"{c.broken}/{c.trials}" + ("" if c.co_step is None else f" @{c.co_step:.0f}")
-                for c in cells
-            ),
+            *("-" if cell is None else _cell_text(cell) for cell in cells),
         )
+    if any(cell.unclear for cell in diagram.cells.values()):
+        table.caption = "?: diverged or never robust, so neither broken nor not"
     return table
+
+
+def _cell_text(cell: Cell) -> str:
+    step = "" if cell.co_step is None else f" @{cell.co_step:.0f}"
+    return f"{cell.broken}/{cell.trials}{step}" + (f" ({cell.unclear} ?)" if cell.unclear else "")
 
 
 def breaking_point_table(report: Report) -> Table:
@@ -141,4 +150,4 @@ def _cell(name: str, value: Any) -> str:
         return ""
     if isinstance(value, float):
         return format_value(name, value) if name in PIXEL_COLUMNS else f"{value:.4g}"
-    return str(value)
+    return escape(str(value))

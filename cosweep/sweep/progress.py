@@ -100,6 +100,10 @@ class ProgressDisplay:
             self._line_due = time.monotonic() + _LINE_SECONDS
             self._console.print(str(self.tally), highlight=False)
 
+    def note(self, text: str) -> None:
+        """A line that stays above the counts."""
+        self._console.print(text, markup=False, soft_wrap=True)
+
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.stop()

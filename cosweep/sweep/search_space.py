@@ -21,6 +21,11 @@ from cosweep.units import parse_pixels
 
 MAX_TRIALS = 1_000_000
 _DISTRIBUTIONS = ("grid", "uniform", "loguniform", "int")
+_DEFAULT_COMPONENTS = {
+    "data": ("source", "digits"),
+    "model": ("name", "preact_resnet"),
+    "method": ("name", "fgsm"),
+}
 _SECTIONS = ("name", "trial", "space", "search", "stop", "resources", "tracking", "results")
 
 
@@ -109,10 +114,35 @@ class Sweep:
         return {
             "name": self.name,
             "trial_ids": [spec.trial_id for spec in self.trials],
-            "axes": [{"path": a.path, "column": a.column, a.kind: list(a.values)} for a in self.axes],
+            "axes": self.varied_columns(),
+            "space": {axis.path: {axis.kind: list(axis.values)} for axis in self.axes},
             "search": self.search.to_dict(),
             "tracking": self.tracking.to_dict(),
         }
+
+    def varied_columns(self) -> list[str]:
+        """Columns of ``trials`` that differ between the trials, in order of the space.
+
+        An axis of whole mappings varies several: ``method: {grid: [{name: fgsm, epsilon: ...}, ...]}``.
+        """
+        rows = [spec.flat() for spec in self.trials]
+        varied = [
+            name for name in dict.fromkeys(n for row in rows for n in row) if len({r.get(name) for r in rows}) > 1
+        ]
+        return sorted(varied, key=lambda name: (self._axis_of(name), name not in ("epsilon", "beta")))
+
+    def _axis_of(self, column: str) -> int:
+        """Number of the axis that a column belongs to; columns that follow from others come last."""
+        exact = [i for i, axis in enumerate(self.axes) if axis.column == column]
+        if exact:
+            return exact[0]
+        within = [
+            i
+            for i, axis in enumerate(self.axes)
+            for value in axis.values
+            if isinstance(value, dict) and column in {column_of((*axis.path.split("."), option)) for option in value}
+        ]
+        return within[0] if within else len(self.axes)
 
 
 def load_sweep(path: Path, overrides: Iterable[str] = ()) -> Sweep:
@@ -139,7 +169,9 @@ def _apply_override(raw: dict[str, Any], override: str) -> None:
     if path.startswith("space."):
         # A path of the space holds dots itself: everything up to the kind of axis is one key.
         target, _, kind = path.removeprefix("space.").rpartition(".")
-        space = raw.setdefault("space", {})
+        space = raw["space"] = raw.get("space") or {}
+        if not isinstance(space, dict):
+            return  # the check of the whole says what is wrong with it
         if kind in _DISTRIBUTIONS:
             space[target] = {kind: value}
         else:
@@ -156,17 +188,23 @@ def set_path(raw: Any, keys: list[str], value: Any) -> None:
     *parents, last = keys
     for key in parents:
         if isinstance(raw, list):
-            raw = raw[int(key)]
+            raw = raw[_index(key)]
         else:
             if raw.get(key) is None:
                 raw[key] = {}
             raw = raw[key]
     if isinstance(raw, list):
-        raw[int(last)] = value
+        raw[_index(last)] = value
     elif isinstance(raw, dict):
         raw[last] = value
     else:
         raise TypeError(f"{raw!r} has no options")
+
+
+def _index(key: str) -> int:
+    if not key.isdigit():
+        raise ValueError(f"{key!r} is no place in a list; count from 0")
+    return int(key)
 
 
 def parse_sweep(raw: Mapping[str, Any]) -> Sweep:
@@ -180,17 +218,19 @@ def parse_sweep(raw: Mapping[str, Any]) -> Sweep:
     kinds = {"search": SearchSpec, "resources": ResourcesSpec, "tracking": TrackingSpec, "results": ResultsSpec}
     for name, cls in kinds.items():
         try:
-            sections[name] = build(cls, raw.get(name) or {}, {}, name)
+            sections[name] = build(cls, {} if raw.get(name) is None else raw[name], {}, name)
         except SpecError as error:
             faults.extend(error.faults)
-    name = str(raw.get("name", "sweep"))
+    name = raw.get("name", "sweep")
     try:
+        if not isinstance(name, str):
+            raise CosweepError(f"expected a text, got {name!r}")
         check_name(name)
     except CosweepError as error:
         faults.append(Fault("name", str(error)))
     base, base_faults = _base_trial(raw)
     faults.extend(base_faults)
-    axes, axis_faults = _axes(raw.get("space") or {})
+    axes, axis_faults = _axes({} if raw.get("space") is None else raw["space"])
     faults.extend(axis_faults)
     faults.extend(_search_faults(sections.get("search"), axes))
     specs: tuple[TrialSpec, ...] = ()
@@ -205,12 +245,14 @@ def parse_sweep(raw: Mapping[str, Any]) -> Sweep:
 
 def _base_trial(raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
     """The base trial as raw data, with the component names that an axis may rely on; and its faults."""
-    trial = raw.get("trial") or {}
+    trial = {} if raw.get("trial") is None else raw["trial"]
     if not isinstance(trial, Mapping):
         return {}, [Fault("trial", f"expected a mapping of options, got {trial!r}")]
     faults = [Fault("trial.stop", "write stop at the top level, beside trial")] if "stop" in trial else []
-    defaults = {"data": {"source": "digits"}, "model": {"name": "preact_resnet"}, "method": {"name": "fgsm"}}
-    base = copy.deepcopy({**defaults, **{k: v for k, v in trial.items() if k != "stop"}})
+    base = copy.deepcopy({k: v for k, v in trial.items() if k != "stop"})
+    for section, (key, name) in _DEFAULT_COMPONENTS.items():
+        if isinstance(base.setdefault(section, {}), dict):
+            base[section].setdefault(key, name)
     if raw.get("stop") is not None:
         base["stop"] = copy.deepcopy(raw["stop"])
     try:
@@ -330,9 +372,24 @@ def _faults_of(base: dict[str, Any], values: Mapping[str, Any]) -> tuple[Fault, 
 
 def _trial_at(base: dict[str, Any], values: Mapping[str, Any]) -> TrialSpec:
     raw = copy.deepcopy(base)
-    for path, value in values.items():
-        set_path(raw, path.split("."), copy.deepcopy(value))
+    # A path before those inside it, so that the order in the file does not matter.
+    for path in sorted(values, key=lambda p: p.count(".")):
+        try:
+            set_path(raw, path.split("."), _merged(raw, path, copy.deepcopy(values[path])))
+        except (IndexError, TypeError, ValueError) as error:
+            raise SpecError([Fault(path, f"no such place in the trial here ({error})")]) from error
     return TrialSpec.from_dict(raw)
+
+
+def _merged(raw: Any, path: str, value: Any) -> Any:
+    """A mapping put onto the options of the base trial, unless it names another component than they do."""
+    place = raw
+    for key in path.split("."):
+        place = place.get(key) if isinstance(place, dict) else None
+    if not isinstance(value, dict) or not isinstance(place, dict):
+        return value
+    same = all(value.get(key, place.get(key)) == place.get(key) for key in ("name", "kind", "source"))
+    return {**place, **value} if same else value
 
 
 def _expand(base: dict[str, Any], axes: list[Axis], search: SearchSpec) -> tuple[TrialSpec, ...]:

@@ -174,7 +174,7 @@ class Tracker:
         self.problem = ""
         self._store, self._sweep = store, sweep
         self._jobs: queue.SimpleQueue[tuple[str, Any] | None] = queue.SimpleQueue()
-        self._pending = 0
+        self._asked = self._handled = 0  # trials, each counted by one thread only
         self._thread = threading.Thread(target=self._work, name="cosweep-mlflow", daemon=True)
         self._thread.start()
 
@@ -194,11 +194,11 @@ class Tracker:
         self._thread.join(timeout)
         if self._thread.is_alive():
             self.problem = self.problem or f"still busy after {timeout:.0f} s"
-            return max(self.missed, self._pending)
+            return self.missed + self._asked - self._handled
         return self.missed
 
     def _put(self, kind: str, job: Any) -> None:
-        self._pending += 1
+        self._asked += kind != "summary"
         self._jobs.put((kind, job))
 
     def _work(self) -> None:
@@ -214,16 +214,17 @@ class Tracker:
             except Exception as error:  # whatever MLflow throws, the results are in Parquet
                 self.problem = f"{type(error).__name__}: {error}".splitlines()[0]
                 self.missed += kind != "summary"
-            self._pending -= 1
+            self._handled += kind != "summary"
 
 
 def stored_uri(store: Store, sweep: str, uri: str | None = None) -> str:
-    """Tracking URI of a sweep that has run, or another one given.
+    """Tracking URI that a sweep last ran with, or another one given.
 
     Raises:
         CosweepError: If the sweep is unknown, or has no MLflow store.
     """
-    found = tracking_uri(store, uri or store.sweep_record(sweep)["tracking"]["uri"])
+    record = store.sweep_record(sweep)
+    found = tracking_uri(store, uri or record.get("mlflow_uri") or record["tracking"]["uri"])
     if found is None:
         raise CosweepError(f"sweep {sweep} has no MLflow store; name one with --uri, or set tracking.uri")
     return found

@@ -12,7 +12,7 @@ from cosweep.data import Dataset
 from cosweep.data.batches import DeviceData
 from cosweep.results.store import Store
 from cosweep.sweep.cluster import concurrent_trials, connected, local_node
-from cosweep.sweep.launch import finished_trials, load_datasets
+from cosweep.sweep.launch import finished_trials, load_datasets, refuse_other_data
 from cosweep.sweep.progress import format_seconds
 from cosweep.sweep.search_space import Sweep
 from cosweep.training import TrialSpec
@@ -31,6 +31,7 @@ def validate_sweep(sweep: Sweep) -> Iterator[tuple[str, str]]:
     store.check_writable()
     datasets = load_datasets(sweep.trials)
     done = finished_trials(store, sweep.name)
+    refuse_other_data(sweep, done, {key: dataset.fingerprint() for key, dataset in datasets.items()})
     left = [spec for spec in sweep.trials if spec.trial_id not in done]
     axes = ", ".join(f"{a.path} ({len(a.values) if a.kind == 'grid' else a.kind})" for a in sweep.axes)
     yield "sweep", f"{sweep.name}: {axes or 'one point'}"
@@ -44,7 +45,7 @@ def validate_sweep(sweep: Sweep) -> Iterator[tuple[str, str]]:
     yield (
         "resources",
         f"{sweep.resources.cpu:g} CPUs and {sweep.resources.gpu:g} GPUs a trial; "
-        f"{len(nodes)} machines run {at_once} at once",
+        f"{len(nodes)} machine{'s' if len(nodes) != 1 else ''}, {at_once} at once",
     )
     seconds = training_seconds(left, datasets)
     hours = seconds / min(at_once, max(len(left), 1))

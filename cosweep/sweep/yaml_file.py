@@ -1,7 +1,8 @@
-"""YAML as cosweep reads it: safe, duplicate keys refused, and only true/false are booleans."""
+"""YAML as cosweep reads it: safe, duplicate keys refused, and scalars as in YAML 1.2."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
@@ -12,23 +13,34 @@ from cosweep.errors import CosweepError
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe loader in which ``on``, ``off``, ``yes`` and ``no`` are texts, as in YAML 1.2."""
+    """Safe loader with the plain scalars of YAML 1.2's core schema: ``on`` is a text, ``010`` is ten."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[Hashable] = set()
+        seen: set[str] = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if isinstance(key, Hashable) and key in seen:
-                problem = f"the key {key!r} appears twice"
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise yaml.MarkedYAMLError(None, None, "a key must be a plain text", key_node.start_mark)
+            if key_node.value in seen:
+                problem = f"the key {key_node.value!r} appears twice"
                 raise yaml.MarkedYAMLError(None, None, problem, key_node.start_mark)
-            seen.add(key)
+            seen.add(key_node.value)
         return super().construct_mapping(node, deep)
 
 
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, rule) for tag, rule in rules if tag != "tag:yaml.org,2002:bool" or first in "tTfF"]
-    for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
+_Loader.yaml_implicit_resolvers = {}
+for _tag, _rule, _first in (
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("null", r"~|null|Null|NULL|", "~nN\0"),
+    ("int", r"[-+]?(0|[1-9][0-9]*)", "-+0123456789"),
+    (
+        "float",
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        "-+.0123456789",
+    ),
+    ("merge", r"<<", "<"),
+):
+    _first_letters = ["" if letter == "\0" else letter for letter in _first]
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_rule})$"), _first_letters)
 
 
 def read_yaml(path: Path) -> Any:
@@ -54,5 +66,7 @@ def parse_yaml(text: str, where: str) -> Any:
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         problem = f"{error.context + ', ' if error.context else ''}{error.problem}"
         raise CosweepError(f"{where}{place}: not valid YAML: {problem}") from error
+    except ValueError as error:  # a number too long for Python, say
+        raise CosweepError(f"{where}: not valid YAML: {error}") from error
     except yaml.YAMLError as error:
         raise CosweepError(f"{where}: not valid YAML: {error}") from error

@@ -34,12 +34,12 @@ class OptimizerSpec(Spec):
 
     name: Literal["sgd", "adam"] = "sgd"
     lr_max: float = number(0.2, above=0.0)
-    momentum: float = number(0.9, low=0.0, high=1.0)
+    momentum: float = number(0.9, low=0.0, high=0.9999)
     weight_decay: float = number(5e-4, low=0.0)
     schedule: str = choice("triangular", SCHEDULES)
     peak: float = number(0.5, low=0.0, high=1.0)
-    batch_size: int = number(64, low=1)
-    epochs: int = number(25, low=1)
+    batch_size: int = number(64, low=1, high=1_000_000)
+    epochs: int = number(25, low=1, high=1_000_000)
 
 
 @dataclass(frozen=True, kw_only=True)

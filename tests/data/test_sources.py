@@ -6,6 +6,7 @@ import io
 import struct
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -87,6 +88,31 @@ def test_train_examples_takes_some_of_every_class_and_leaves_the_test_set_whole(
     assert set(some.y_train.tolist()) == {0, 1}
 
 
+@pytest.mark.parametrize(
+    ("image", "label", "message"),
+    [
+        ({"bytes": None}, 0, "row 0: image holds no encoded image"),
+        (None, 0, "row 0: image holds no encoded image"),
+        ({"bytes": b"x"}, -1, "row 0: label must be a whole number from 0, got -1"),
+        ({"bytes": b"x"}, None, "row 0: label must be a whole number from 0, got None"),
+        ({"bytes": b"x"}, "cat", "row 0: label must be a whole number from 0, got 'cat'"),
+    ],
+)
+def test_parquet_rows_that_are_no_examples_are_named(tmp_path: Path, image: Any, label: Any, message: str) -> None:
+    kind = pa.struct([("bytes", pa.binary())])
+    table = pa.table({"image": pa.array([image], kind), "label": [label]})
+    for split in ("train", "test"):
+        pq.write_table(table, tmp_path / f"{split}.parquet")
+    with pytest.raises(CosweepError, match=message):
+        ImageParquet(root=str(tmp_path)).load()
+
+
+def test_a_file_that_is_no_parquet_is_named(tmp_path: Path) -> None:
+    (tmp_path / "train.parquet").write_bytes(b"PAR1 not really")
+    with pytest.raises(CosweepError, match=r"train.parquet: not a readable Parquet file"):
+        ImageParquet(root=str(tmp_path)).load()
+
+
 def test_fingerprint_sees_images_labels_and_their_order() -> None:
     digits = Digits().load()
     assert digits.fingerprint() == Digits().load().fingerprint()
@@ -150,7 +176,7 @@ def test_parquet_image_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
     table = pa.table({"image": [{"bytes": b"no image"}], "label": [0]})
     for split in ("train", "test"):
         pq.write_table(table, tmp_path / f"{split}.parquet")
-    with pytest.raises(CosweepError, match=r"train.parquet, image 0: not a readable image"):
+    with pytest.raises(CosweepError, match=r"train.parquet, row 0: not a readable image"):
         ImageParquet(root=str(tmp_path)).load()
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import random
+import struct
+
 import pytest
 
 from cosweep.results.breaking_points import Cell, PhaseDiagram, format_value, phase_diagram, phase_rows
@@ -26,8 +30,26 @@ def diagram(axes: list[str]) -> PhaseDiagram:
 def test_cells_count_trials_and_take_the_median_breaking_point() -> None:
     made = diagram(["epsilon", "beta", "seed"])
     assert (made.row_axis, made.column_axis) == ("epsilon", "beta")
-    assert made.cells[0.3, 0.1] == Cell(trials=2, broken=2, co_step=20, robust_acc=0.4)
+    assert made.cells[0.3, 0.1] == Cell(trials=2, broken=2, unclear=0, co_step=20, robust_acc=0.4)
     assert made.cells[0.3, 0.0].probability == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("state", ["diverged", "not_robust"])
+def test_trials_with_no_robustness_to_lose_do_not_count_as_unbroken(state: str) -> None:
+    rows = [trial_row("a", state=state), trial_row("b"), trial_row("c", beta=0.5, state=state)]
+    made = phase_diagram(table_from_rows(rows, TRIAL_COLUMNS), ["beta"])
+    assert (made.cells[None, 0.0].trials, made.cells[None, 0.0].unclear) == (1, 1)
+    assert math.isnan(made.cells[None, 0.5].probability)
+    assert phase_rows(made)[1]["p_co"] is None
+    assert phase_figure(made, "title").startswith(b"\x89PNG")
+
+
+def test_a_random_search_is_drawn_as_points_of_bounded_size() -> None:
+    rng = random.Random(0)
+    rows = [trial_row(str(i), epsilon=rng.random(), beta=rng.random()) for i in range(300)]
+    png = phase_figure(phase_diagram(table_from_rows(rows, TRIAL_COLUMNS), ["epsilon", "beta"]), "title")
+    width, height = struct.unpack(">II", png[16:24])
+    assert max(width, height) < 3000
 
 
 def test_failed_trials_count_nowhere() -> None:

@@ -34,9 +34,9 @@ def test_each_curve_gets_a_verdict_whatever_the_order_of_rows(tmp_path: Path, su
     assert "0.01" in broken["co_reason"]
 
 
-def test_a_missing_value_is_divergence(tmp_path: Path) -> None:
+def test_nan_is_divergence(tmp_path: Path) -> None:
     path = tmp_path / "c.csv"
-    path.write_text("trial_id,step,clean_acc,fgsm_acc,pgd_acc\na,1,0.5,0.4,0.3\na,2,,,\n")
+    path.write_text("trial_id,step,clean_acc,fgsm_acc,pgd_acc\na,1,0.5,0.4,0.3\na,2,nan,,nan\n")
     assert detect_file(path, "collapse", 10)["state"].to_pylist() == ["diverged"]
 
 
@@ -47,6 +47,9 @@ def test_a_missing_value_is_divergence(tmp_path: Path) -> None:
         ("trial_id,step,clean_acc,fgsm_acc,pgd_acc\na,1,50,40,30\n", r"row 1: accuracies are fractions"),
         ("trial_id,step,clean_acc,fgsm_acc,pgd_acc\na,1,x,0.4,0.3\n", "row 1"),
         ("trial_id,step,clean_acc,fgsm_acc,pgd_acc\na,,0.5,0.4,0.3\n", "row 1"),
+        ("trial_id,step,clean_acc,fgsm_acc,pgd_acc\na,1.5,0.5,0.4,0.3\n", "row 1: step must be a whole number"),
+        ("trial_id,step,clean_acc,fgsm_acc,pgd_acc\na,1,0.5,0.4,0.3\na,2,,0.4,0.3\n", "row 2: clean_acc is empty"),
+        ("trial_id,step,clean_acc,fgsm_acc,pgd_acc,step\na,1,0.5,0.4,0.3,1\n", "stands there twice"),
         ("", "cannot be read as CSV"),
     ],
 )
@@ -60,3 +63,10 @@ def test_a_table_that_is_none_is_refused(tmp_path: Path, text: str, message: str
 def test_an_absent_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CosweepError, match="cannot be read"):
         detect_file(tmp_path / "none.parquet", "collapse", 10)
+
+
+def test_a_rule_needs_the_column_it_reads(tmp_path: Path) -> None:
+    path = tmp_path / "c.parquet"
+    pq.write_table(curves(), path)
+    with pytest.raises(CosweepError, match="no column grad_cos, which detector grad_cos reads"):
+        detect_file(path, "grad_cos", 10)

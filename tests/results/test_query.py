@@ -53,6 +53,17 @@ def test_a_query_reaches_no_file(store: Store, tmp_path: Path, sql: str) -> None
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_columns_of_one_name_are_all_kept(store: Store) -> None:
+    table = run_query(
+        store, "SELECT t.pgd_acc, c.pgd_acc, t.trial_id FROM trials t JOIN curves c USING (trial_id) LIMIT 1"
+    )
+    assert table.column_names == ["pgd_acc", "pgd_acc_1", "trial_id"]
+
+
+def test_sums_are_numbers_in_json(store: Store) -> None:
+    assert json.loads(to_json(run_query(store, "SELECT sum(step) AS n FROM curves"))) == [{"n": 132}]
+
+
 def test_json_has_null_for_nan_and_text_for_times(store: Store) -> None:
     table = run_query(store, "SELECT trial_id, robust_acc, co, started_at FROM trials ORDER BY 1")
     first, second = json.loads(to_json(table))

@@ -100,6 +100,24 @@ def test_trials_of_different_methods_share_a_table(store: Store) -> None:
     assert rows["b"]["method_steps"] == 10
 
 
+def test_a_column_of_two_types_becomes_text_instead_of_an_unreadable_folder(store: Store) -> None:
+    store.write_trial("s", trial_row("a", some_option=100), [])
+    store.write_trial("t", trial_row("b", some_option="never"), [])
+    store.write_trial("t", trial_row("c", some_option=None), [])
+    assert {r["trial_id"]: r["some_option"] for r in store.trials().to_pylist()} == {
+        "a": "100",
+        "b": "never",
+        "c": None,
+    }
+
+
+def test_a_row_that_cannot_be_stored_leaves_nothing(store: Store) -> None:
+    with pytest.raises(OverflowError, match=r"too large|too big"):
+        store.write_trial("s", trial_row("a", seed=10**30), curve())
+    assert store.trials().num_rows == 0
+    assert store._files("curves") == []
+
+
 def test_a_folder_of_a_newer_schema_is_refused(tmp_path: Path) -> None:
     (tmp_path / "cosweep.json").write_text(json.dumps({"schema_version": SCHEMA_VERSION + 1}))
     with pytest.raises(CosweepError, match="newer cosweep"):

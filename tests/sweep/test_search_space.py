@@ -43,11 +43,36 @@ def test_a_grid_is_the_product_of_its_axes() -> None:
     assert len({t.trial_id for t in sweep.trials}) == 8
     assert {(t.method.epsilon, t.seed) for t in sweep.trials} == {(e / 255, s) for e in (48, 64) for s in (0, 1)}
     assert all(t.stop.co.after_steps == 50 for t in sweep.trials)
-    assert [a.column for a in sweep.axes] == ["epsilon", "beta", "seed"]
+    assert sweep.varied_columns() == ["epsilon", "beta", "seed", "alpha"]
 
 
 def test_a_default_follows_the_axis_it_depends_on() -> None:
     assert all(t.to_dict()["method"]["alpha"] == t.method.epsilon for t in parse_sweep(BASE).trials)
+
+
+def test_sections_without_a_component_name_take_the_default_one() -> None:
+    sweep = parse_sweep({"trial": {"method": {"epsilon": "8/255"}, "model": {"width": 4}}})
+    assert (sweep.trials[0].method.name, sweep.trials[0].to_dict()["model"]["width"]) == ("fgsm", 4)
+
+
+def test_overlapping_axes_do_not_depend_on_their_order() -> None:
+    axes = {"method.noise_scale": {"grid": [1, 2]}, "method": {"grid": [{"name": "n_fgsm"}]}}
+    one, other = (parse_sweep({"space": dict(pairs)}) for pairs in (axes.items(), reversed(axes.items())))
+    assert len(one.trials) == 2
+    assert {t.trial_id for t in one.trials} == {t.trial_id for t in other.trials}
+
+
+def test_an_axis_of_mappings_keeps_the_other_options_and_varies_columns() -> None:
+    raw = definition(space={"optimizer": {"grid": [{"lr_max": 0.1}, {"lr_max": 0.2, "epochs": 3}]}})
+    raw["trial"]["optimizer"] = {"batch_size": 32, "epochs": 7}
+    sweep = parse_sweep(raw)
+    assert [(t.optimizer.batch_size, t.optimizer.epochs) for t in sweep.trials] == [(32, 7), (32, 3)]
+    assert set(sweep.varied_columns()) == {"lr_max", "epochs"}
+
+
+def test_a_path_into_a_list_that_an_axis_empties_is_a_fault() -> None:
+    space = {"interventions": {"grid": [[]]}, "interventions.0.beta": {"grid": [0]}}
+    assert any("no such place in the trial here" in message for message in faults(definition(space=space)).values())
 
 
 def test_without_a_space_there_is_one_trial() -> None:
@@ -117,7 +142,12 @@ def test_all_faults_come_together_with_their_paths() -> None:
         ({"search": {"kind": "greedy"}}, "search.kind", "known: grid, random"),
         ({"space": 3}, "space", "expected paths"),
         ({"trial": 3}, "trial", "expected a mapping"),
-        ({"trial": {"method": {"epsilon": 0.1}}}, "trial.method.name", "missing; say which method"),
+        ({"trial": {"method": {"name": None}}, "space": {}}, "trial.method.name", "unknown method None"),
+        ({"name": None}, "name", "expected a text, got None"),
+        ({"resources": False}, "resources", "expected a mapping"),
+        ({"space": {"seed": {"grid": [10**20]}}}, "space.seed.grid.0", "must be at most"),
+        ({"trial": {"model": {"name": "preact_resnet", "blocks": []}}, "space": {}}, "trial.model.blocks", "empty"),
+        ({"trial": {"data": {"source": "digits", "box": [0.5, 1]}}, "space": {}}, "trial.data.box", "low <= 0"),
         ({"trial": {"method": {"name": "nfgsm"}}, "space": {}}, "trial.method.name", "did you mean 'n_fgsm'?"),
         ({"trial": {"data": {"source": "image_parquet"}}, "space": {}}, "trial.data.root", "missing"),
         ({"stop": {"co": {"after_steps": "soon"}}}, "stop.co.after_steps", "or 'never'"),
@@ -175,6 +205,7 @@ def test_overrides_are_put_in_before_the_check(tmp_path: Path) -> None:
     [
         ("trial.optimizer.epochs", "expected path=value"),
         ("trial.optimizer.epochs=[", "not valid YAML"),
+        ("trial.interventions.-1.beta=0", "expected a list"),
         ("trial.interventions.4.beta=0", "no such place|unknown|no interventions|expected"),
         ("trial.seed.x=1", "expected a whole number|no such place"),
         ("nothing=1", "unknown key 'nothing'"),

@@ -16,6 +16,7 @@ from cosweep.sweep.yaml_file import parse_yaml, read_yaml
         ("a: [1, 2", r"f.yaml, line 1, column \d+: not valid YAML"),
         ("a: 1\nb: 2\n c: 3\n", r"f.yaml, line 3, column 3: not valid YAML"),
         ("a: 1\nb: 2\na: 3\n", r"line 3, column 1: not valid YAML: the key 'a' appears twice"),
+        ("? [a]\n: 3", "line 1, column 3: not valid YAML: a key must be a plain text"),
         ("a: !!python/object/apply:os.system [ls]", "not valid YAML: could not determine a constructor"),
     ],
 )
@@ -26,6 +27,29 @@ def test_a_broken_text_is_refused_with_its_place(text: str, message: str) -> Non
 
 def test_only_true_and_false_are_booleans() -> None:
     assert parse_yaml("{on: yes, a: true, b: False, c: no}", "f") == {"on": "yes", "a": True, "b": False, "c": "no"}
+
+
+def test_scalars_are_those_of_the_core_schema() -> None:
+    text = "{a: 010, b: 1:30, c: 2020-01-01, d: 5e-4, e: 1_000, f: null, g: ~, h: -3, i: 1.5, j: 8/255, k: , l: .inf}"
+    assert parse_yaml(text, "f") == {
+        "a": 10.0,
+        "b": "1:30",
+        "c": "2020-01-01",
+        "d": 5e-4,
+        "e": "1_000",
+        "f": None,
+        "g": None,
+        "h": -3,
+        "i": 1.5,
+        "j": "8/255",
+        "k": None,
+        "l": float("inf"),
+    }
+
+
+def test_blocks_can_be_shared_by_merge_keys() -> None:
+    text = "base: &base {seed: 1, epochs: 2}\nmine: {<<: *base, epochs: 3}"
+    assert parse_yaml(text, "f")["mine"] == {"seed": 1, "epochs": 3}
 
 
 def test_an_absent_file_is_refused(tmp_path: Path) -> None:

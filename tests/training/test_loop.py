@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from cosweep.attacks.gradients import Classifier
 from cosweep.detection import DETECTORS, Detector
 from cosweep.errors import SpecError
 from cosweep.methods.fgsm import FGSM
 from cosweep.metrics import ProbeMetrics, TrialState, TrialStatus
-from cosweep.models.normalize import Classifier
 from cosweep.training import TrialRun, TrialSpec, loop, run_trial
 from cosweep.training.loop import ReplayError, deterministic
 from cosweep.training.trainer import Trainer
@@ -164,6 +164,20 @@ def test_replay_finds_the_first_collapsed_step_between_probes(
     assert (verdict.co_step, verdict.co_step_low, verdict.co_step_high) == (first, low, low + 5)
     assert verdict.state is TrialState.CO
     assert verdict.co_reason == f"from step {low + 5}"
+
+
+@pytest.mark.parametrize(
+    ("first", "confirm", "expected"),
+    [(22, 3, 22), (23, 3, None), (23, 2, 23), (24, 1, 24), (24, 2, None), (19, 3, 19), (16, 3, 16)],
+)
+def test_a_collapse_in_the_last_probes_is_settled_by_the_replay(
+    first: int, confirm: int, expected: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Probes come at 5, 10, 15, 20 and 24, the last step: too few after the onset to confirm it alone."""
+    register(monkeypatch, range(first, 100), confirm)
+    run, _ = finished(stub_spec())
+    assert (run.verdict.co_step, run.verdict.co) == (expected, expected is not None)
+    assert (run.status, run.steps) == (TrialStatus.COMPLETED, 24)
 
 
 @pytest.mark.parametrize(
