@@ -85,7 +85,7 @@ def test_a_killed_worker_costs_its_trial_a_second_run_only(
 
 def test_an_interrupted_sweep_ends_cleanly_and_says_how_to_carry_on(tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(TINY)
-    driver = start(tmp_path, "tiny.yaml", "--set", "space.optimizer.epochs.grid=[1, 5000]")
+    driver = start(tmp_path, "tiny.yaml", "--set", "space.optimizer.epochs.grid=[2, 5000]")
     wait_for(lambda: len(rows(tmp_path)) >= 1 and busy_workers(driver.pid))
     driver.send_signal(signal.SIGTERM)
     code, output = finish(driver)
