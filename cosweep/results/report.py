@@ -53,7 +53,9 @@ class Report:
         done = self.trials.num_rows
         partial = "" if done >= self.asked else f" ({done} of {self.asked} trials so far)"
         return {
-            "phase.png": phase_figure(self.diagram, f"{self.sweep}: where training breaks{partial}"),
+            "phase.png": phase_figure(
+                self.diagram, f"{self.sweep}: trials with CO, and median breaking point{partial}"
+            ),
             "phase.csv": to_csv(pa.Table.from_pylist(phase_rows(self.diagram))),
             "breaking_points.csv": to_csv(points),
         }
