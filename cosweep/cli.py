@@ -128,8 +128,9 @@ def _print_outcome(outcome: Any, root: str, command: str) -> None:
     if outcome.missing:
         errors.print(f"{outcome.missing} trials have no result yet; carry on with: {command}", soft_wrap=True)
     if outcome.unlogged_reason:
+        missed = f"{outcome.unlogged} trials" if outcome.unlogged else "the summary"
         errors.print(
-            f"[yellow]MLflow misses {outcome.unlogged} trials[/] ({escape(outcome.unlogged_reason)}); all results are "
+            f"[yellow]MLflow misses {missed}[/] ({escape(outcome.unlogged_reason)}); all results are "
             f"in {root}; later: cosweep sync {report.sweep}{suffix}",
             soft_wrap=True,
         )
@@ -177,6 +178,8 @@ def query(
 
     store = Store(root)
     _print_table(run_query(store, sql), format)
+    if not store.sweeps():
+        errors.print(f"[yellow]no sweeps in {escape(root)}[/]; is it the right --root?", soft_wrap=True)
     _warn_of_bad_files(store)
 
 

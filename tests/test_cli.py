@@ -160,7 +160,8 @@ def test_an_unknown_sweep_is_refused_with_the_known_ones(command: str) -> None:
 def test_commands_on_an_empty_folder_say_so(folder: Path) -> None:
     assert "no sweeps in results yet" in cosweep("status").output
     assert cosweep("ui").exit_code == 2
-    assert cosweep("query", "SELECT count(*) AS n FROM trials", "--format", "csv").output == "n\n0\n"
+    assert cosweep("query", "SELECT count(*) AS n FROM trials", "--format", "csv").stdout == "n\n0\n"
+    assert "no sweeps in results" in cosweep("query", "SELECT 1").stderr
 
 
 def test_results_of_a_newer_schema_are_refused(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from abc import abstractmethod
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -181,11 +182,14 @@ class TorchvisionSource(Source):
         build = getattr(torchvision.datasets, self.dataset_class)
         which: dict[str, Any] = {"split": "train" if train else "test"} if self.name == "svhn" else {"train": train}
         folder = self.folder()
+        existed = folder.exists()
         try:
             folder.mkdir(parents=True, exist_ok=True)
             return build(str(folder), download=True, **which)
         except Exception as error:
             reason = " ".join(str(error).split())
+            if not existed:
+                shutil.rmtree(folder, ignore_errors=True)  # what the failed download left
             raise CosweepError(
                 f"data source {self.name}: no usable files in {folder}, and the download failed ({reason}). "
                 "On a machine with internet run cosweep validate on the same definition, and copy the folder here; "

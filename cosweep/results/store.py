@@ -80,7 +80,7 @@ class Store:
         """
         if self.local_path is None:
             return
-        nearest = next(p for p in (self.local_path, *self.local_path.parents) if p.exists())
+        nearest = next(p for p in (self.local_path, *self.local_path.parents) if os.path.exists(p))
         if not nearest.is_dir():
             raise self._unwritable(f"{nearest} is not a folder")
         if not os.access(nearest, os.W_OK | os.X_OK):

@@ -91,10 +91,11 @@ def _probe_faults(spec: TrialSpec, dataset: Dataset) -> Iterator[Fault]:
         )
 
 
-def finished_trials(store: Store, sweep: str) -> dict[str, str]:
-    """Trial id to data fingerprint of the trials that need not run again: all with a row but the failed."""
-    rows = store.trials(sweep).select(["trial_id", "status", "data_hash"]).to_pylist()
-    return {r["trial_id"]: r["data_hash"] for r in rows if r["status"] != TrialStatus.FAILED}
+def finished_trials(sweep: Sweep, store: Store) -> dict[str, dict[str, Any]]:
+    """Id and row of the sweep's trials that need not run again: all with a row but the failed."""
+    asked = {spec.trial_id for spec in sweep.trials}
+    rows = store.trials(sweep.name).select(["trial_id", "status", "data_hash", "co"]).to_pylist()
+    return {r["trial_id"]: r for r in rows if r["trial_id"] in asked and r["status"] != TrialStatus.FAILED}
 
 
 def run_sweep(sweep: Sweep, console: Console) -> Outcome:
@@ -108,7 +109,7 @@ def run_sweep(sweep: Sweep, console: Console) -> Outcome:
     with console.status("loading data"):
         datasets = load_datasets(sweep.trials)
         hashes = {key: dataset.fingerprint() for key, dataset in datasets.items()}
-    done = finished_trials(store, sweep.name)
+    done = finished_trials(sweep, store)
     refuse_other_data(sweep, done, hashes)
     left = [spec for spec in sweep.trials if spec.trial_id not in done]
     uri = tracking_uri(store, sweep.tracking.uri)
@@ -120,12 +121,14 @@ def run_sweep(sweep: Sweep, console: Console) -> Outcome:
                 nodes = stack.enter_context(connected())
             at_once = min(concurrent_trials(sweep.resources, nodes), len(left))
             console.print(
-                f"{sweep.name}: {len(sweep.trials)} trials, {len(sweep.trials) - len(left)} done before, "
+                f"{sweep.name}: {len(sweep.trials)} trials, {len(done)} done before, "
                 f"{len(left)} to run, {at_once} at once",
                 highlight=False,
             )
             tracker = _begin(sweep, store, uri, done)
-            seconds = _run_trials(sweep, left, datasets, hashes, store, tracker, console)
+            broken = sum(bool(row["co"]) for row in done.values())
+            tally = Tally(total=len(sweep.trials), done=len(done), earlier=len(done), broken=broken)
+            seconds = _run_trials(sweep, left, datasets, hashes, store, tracker, ProgressDisplay(tally, console))
             console.print(f"trials ended after {format_seconds(seconds)}", highlight=False)
     else:
         console.print(f"{sweep.name}: all {len(sweep.trials)} trials are done already", highlight=False)
@@ -145,11 +148,12 @@ def _begin(sweep: Sweep, store: Store, uri: str | None, done: Iterable[str]) -> 
     return tracker
 
 
-def refuse_other_data(sweep: Sweep, done: Mapping[str, str], hashes: Mapping[str, str]) -> None:
+def refuse_other_data(sweep: Sweep, done: Mapping[str, Mapping[str, Any]], hashes: Mapping[str, str]) -> None:
     """Finished trials of the same spec must have seen the same images."""
     for spec in sweep.trials:
-        before, now = done.get(spec.trial_id), hashes[spec.data.load_key]
-        if before is not None and before != now:
+        row, now = done.get(spec.trial_id), hashes[spec.data.load_key]
+        before = row["data_hash"] if row else now
+        if before != now:
             raise CosweepError(
                 f"trial {spec.trial_id} of sweep {sweep.name} was run on other images (fingerprint {before}; "
                 f"the data source now has {now}); use another name or results.root"
@@ -163,7 +167,7 @@ def _run_trials(
     hashes: Mapping[str, str],
     store: Store,
     tracker: Tracker | None,
-    console: Console,
+    display: ProgressDisplay,
 ) -> float:
     """Have Tune run the trials; returns the seconds it took."""
     import ray
@@ -182,13 +186,11 @@ def _run_trials(
         ),
         {"cpu": resources.cpu, "gpu": resources.gpu},
     )
-    tally = Tally(total=len(sweep.trials), done=len(sweep.trials) - len(left))
-    tally.earlier = tally.done
     started = datetime.now(UTC)
     with ExitStack() as stack:
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="cosweep-", ignore_cleanup_errors=True))
         stack.enter_context(graceful_sigterm())
-        display = stack.enter_context(ProgressDisplay(tally, console))
+        stack.enter_context(display)
         tune.Tuner(
             trainable,
             param_space={"trial": tune.grid_search([{"id": s.trial_id, "spec": s.to_dict()} for s in left])},

@@ -17,12 +17,14 @@ def serve(store: Store, sweep: str | None, port: int, console: Console) -> None:
     """Run MLflow's server on loopback until it is interrupted; for a remote store print its address.
 
     Raises:
-        CosweepError: If there is no such sweep or store, or the port is taken.
+        CosweepError: If there is no such sweep or several to choose from, no store, or the port is taken.
     """
     names = store.sweeps()
     if not names:
         raise CosweepError(f"no sweeps in {store.location} yet; start one with: cosweep run FILE")
-    name = sweep or names[-1]
+    if sweep is None and len(names) > 1:
+        raise CosweepError(f"say which sweep to open, one of: {', '.join(names)}")
+    name = sweep or names[0]
     uri = stored_uri(store, name)
     try:
         runs = SweepRuns(store, name, uri)

@@ -42,7 +42,7 @@ class SearchSpec(Spec):
 class ResourcesSpec(Spec):
     """What one trial takes of the cluster; fractions let trials share."""
 
-    cpu: float = number(1.0, above=0.0)
+    cpu: float = number(1.0, low=0.001)
     gpu: float = number(0.0, low=0.0)
 
 

@@ -30,12 +30,12 @@ def validate_sweep(sweep: Sweep) -> Iterator[tuple[str, str]]:
     store = Store(sweep.results.root)
     store.check_writable()
     datasets = load_datasets(sweep.trials)
-    done = finished_trials(store, sweep.name)
+    done = finished_trials(sweep, store)
     refuse_other_data(sweep, done, {key: dataset.fingerprint() for key, dataset in datasets.items()})
     left = [spec for spec in sweep.trials if spec.trial_id not in done]
     axes = ", ".join(f"{a.path} ({len(a.values) if a.kind == 'grid' else a.kind})" for a in sweep.axes)
     yield "sweep", f"{sweep.name}: {axes or 'one point'}"
-    yield "trials", f"{len(sweep.trials)}, of which {len(sweep.trials) - len(left)} are done and {len(left)} left"
+    yield "trials", f"{len(sweep.trials)}, of which {len(done)} are done and {len(left)} left"
     if os.environ.get("RAY_ADDRESS"):
         with connected() as nodes:
             at_once = concurrent_trials(sweep.resources, nodes)
