@@ -9,7 +9,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
+from typing import TYPE_CHECKING, Annotated, ParamSpec
 
 import typer
 from rich.console import Console
@@ -20,6 +20,10 @@ from cosweep.errors import CosweepError, SpecError, UnknownNameError
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from cosweep.results.report import Report
+    from cosweep.results.store import Store
+    from cosweep.sweep.launch import Outcome
 
 P = ParamSpec("P")
 
@@ -104,13 +108,10 @@ def run(file: File, overrides: Overrides = None) -> None:
         raise typer.Exit(1)
 
 
-def _print_outcome(outcome: Any, root: str, command: str) -> None:
-    from cosweep.sweep.presentation import breaking_point_table, phase_table
-
+def _print_outcome(outcome: Outcome, root: str, command: str) -> None:
     report = outcome.report
     console.print()
-    console.print(phase_table(report))
-    console.print(breaking_point_table(report))
+    _print_report(report)
     where = f"{root}/reports/{report.sweep}"
     suffix = "" if root == "results" else f" --root {shlex.quote(root)}"
     places = [
@@ -134,6 +135,16 @@ def _print_outcome(outcome: Any, root: str, command: str) -> None:
             f"in {root}; later: cosweep sync {report.sweep}{suffix}",
             soft_wrap=True,
         )
+
+
+def _print_report(report: Report) -> None:
+    from cosweep.sweep.presentation import breaking_point_table, phase_table
+
+    if not report.diagram.cells:
+        console.print("no trial has finished yet")
+        return
+    console.print(phase_table(report))
+    console.print(breaking_point_table(report) if any(report.trials["co"].to_pylist()) else "no trial broke")
 
 
 @app.command()
@@ -203,14 +214,12 @@ def report(sweep: Annotated[str, typer.Argument(help="A sweep.")], root: Root = 
     """Draw a sweep's figure and write its tables anew."""
     from cosweep.results.report import make_report, write_report
     from cosweep.results.store import Store
-    from cosweep.sweep.presentation import breaking_point_table, phase_table
 
     store = Store(root)
     made = make_report(store, sweep)
     for name in write_report(store, made):
         console.print(f"{root}/reports/{sweep}/{name}")
-    console.print(phase_table(made))
-    console.print(breaking_point_table(made))
+    _print_report(made)
     _warn_of_bad_files(store)
 
 
@@ -276,7 +285,7 @@ def _print_table(table: pa.Table, format: Format) -> None:
     sys.stdout.flush()
 
 
-def _warn_of_bad_files(store: Any) -> None:
+def _warn_of_bad_files(store: Store) -> None:
     for bad in store.bad_files:
         errors.print(f"[yellow]skipped[/] {escape(bad.path)}: {escape(bad.problem)}", soft_wrap=True)
 

@@ -121,18 +121,17 @@ class Sweep:
         }
 
     def varied_columns(self) -> list[str]:
-        """Columns of ``trials`` that differ between the trials, in order of the space.
+        """Columns of ``trials`` that the space varies and that differ between trials, in order of the space.
 
         An axis of whole mappings varies several: ``method: {grid: [{name: fgsm, epsilon: ...}, ...]}``.
         """
         rows = [spec.flat() for spec in self.trials]
-        varied = [
-            name for name in dict.fromkeys(n for row in rows for n in row) if len({r.get(name) for r in rows}) > 1
-        ]
-        return sorted(varied, key=lambda name: (self._axis_of(name), name not in ("epsilon", "beta")))
+        names = [name for name in dict.fromkeys(n for row in rows for n in row) if self._axis_of(name) < len(self.axes)]
+        varied = [name for name in names if len({row.get(name) for row in rows}) > 1]
+        return sorted(varied, key=self._axis_of)
 
     def _axis_of(self, column: str) -> int:
-        """Number of the axis that a column belongs to; columns that follow from others come last."""
+        """Number of the axis that a column belongs to; their count if it belongs to none."""
         exact = [i for i, axis in enumerate(self.axes) if axis.column == column]
         if exact:
             return exact[0]

@@ -43,7 +43,7 @@ def test_a_grid_is_the_product_of_its_axes() -> None:
     assert len({t.trial_id for t in sweep.trials}) == 8
     assert {(t.method.epsilon, t.seed) for t in sweep.trials} == {(e / 255, s) for e in (48, 64) for s in (0, 1)}
     assert all(t.stop.co.after_steps == 50 for t in sweep.trials)
-    assert sweep.varied_columns() == ["epsilon", "beta", "seed", "alpha"]
+    assert sweep.varied_columns() == ["epsilon", "beta", "seed"]
 
 
 def test_a_default_follows_the_axis_it_depends_on() -> None:
