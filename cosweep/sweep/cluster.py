@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from cosweep.errors import CosweepError
-from cosweep.sweep.search_space import ResourcesSpec
+from cosweep.sweep.definition import ResourcesSpec
 
 
 class Node(NamedTuple):

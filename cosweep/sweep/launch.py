@@ -20,8 +20,8 @@ from cosweep.metrics import TrialStatus
 from cosweep.results.report import Report, make_report, write_report
 from cosweep.results.store import Store
 from cosweep.sweep.cluster import concurrent_trials, connected, graceful_sigterm, local_node
+from cosweep.sweep.definition import Sweep
 from cosweep.sweep.progress import ProgressDisplay, Tally, format_seconds
-from cosweep.sweep.search_space import Sweep
 from cosweep.sweep.tracking import Tracker, tracking_uri
 from cosweep.training import TrialSpec
 

@@ -8,15 +8,15 @@ import itertools
 import math
 import random
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from cosweep.errors import CosweepError, Fault, SpecError, unknown_name
 from cosweep.results.store import check_name
-from cosweep.specs import Spec, build, number
+from cosweep.specs import build
+from cosweep.sweep.definition import Axis, ResourcesSpec, ResultsSpec, SearchSpec, Sweep, TrackingSpec
 from cosweep.sweep.yaml_file import parse_yaml, read_yaml
-from cosweep.training.trial_spec import TrialSpec, column_of
+from cosweep.training.trial_spec import TrialSpec
 from cosweep.units import parse_pixels
 
 MAX_TRIALS = 1_000_000
@@ -27,121 +27,6 @@ _DEFAULT_COMPONENTS = {
     "method": ("name", "fgsm"),
 }
 _SECTIONS = ("name", "trial", "space", "search", "stop", "resources", "tracking", "results")
-
-
-@dataclass(frozen=True, kw_only=True)
-class SearchSpec(Spec):
-    """How the space is searched: every point of a grid, or ``trials`` points drawn at random."""
-
-    kind: Literal["grid", "random"] = "grid"
-    trials: int | None = number(None, low=1)
-    seed: int = number(0, low=0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ResourcesSpec(Spec):
-    """What one trial takes of the cluster; fractions let trials share."""
-
-    cpu: float = number(1.0, low=0.001)
-    gpu: float = number(0.0, low=0.0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrackingSpec(Spec):
-    """Where MLflow keeps the runs; null is SQLite below the results folder."""
-
-    uri: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class ResultsSpec(Spec):
-    """Where the tables go: a folder, or an s3:// or gs:// location."""
-
-    root: str = "results"
-
-
-@dataclass(frozen=True)
-class Axis:
-    """One dimension of the space.
-
-    Attributes:
-        path: Place in the trial, such as ``method.epsilon``.
-        kind: ``grid`` or a distribution.
-        values: The grid's values, or the distribution's two ends.
-    """
-
-    path: str
-    kind: str
-    values: tuple[Any, ...]
-
-    @property
-    def column(self) -> str:
-        """Column of ``trials`` that holds this axis."""
-        return column_of(tuple(self.path.split(".")))
-
-    def draw(self, rng: random.Random) -> Any:
-        """A random value."""
-        if self.kind == "grid":
-            return rng.choice(self.values)
-        low, high = self.values
-        if self.kind == "int":
-            return rng.randint(int(low), int(high))
-        if self.kind == "uniform":
-            return rng.uniform(low, high)
-        return math.exp(rng.uniform(math.log(low), math.log(high)))
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """A checked definition.
-
-    Attributes:
-        name: Of the sweep, part of paths below the results root.
-        trials: Its distinct specs, in order of the space.
-        axes: What the space varies.
-    """
-
-    name: str
-    trials: tuple[TrialSpec, ...]
-    axes: tuple[Axis, ...]
-    search: SearchSpec = field(default_factory=SearchSpec)
-    resources: ResourcesSpec = field(default_factory=ResourcesSpec)
-    tracking: TrackingSpec = field(default_factory=TrackingSpec)
-    results: ResultsSpec = field(default_factory=ResultsSpec)
-
-    def record(self) -> dict[str, Any]:
-        """What was asked, as plain data for the results folder."""
-        return {
-            "name": self.name,
-            "trial_ids": [spec.trial_id for spec in self.trials],
-            "axes": self.varied_columns(),
-            "space": {axis.path: {axis.kind: list(axis.values)} for axis in self.axes},
-            "search": self.search.to_dict(),
-            "tracking": self.tracking.to_dict(),
-        }
-
-    def varied_columns(self) -> list[str]:
-        """Columns of ``trials`` that the space varies and that differ between trials, in order of the space.
-
-        An axis of whole mappings varies several: ``method: {grid: [{name: fgsm, epsilon: ...}, ...]}``.
-        """
-        rows = [spec.flat() for spec in self.trials]
-        names = [name for name in dict.fromkeys(n for row in rows for n in row) if self._axis_of(name) < len(self.axes)]
-        varied = [name for name in names if len({row.get(name) for row in rows}) > 1]
-        return sorted(varied, key=self._axis_of)
-
-    def _axis_of(self, column: str) -> int:
-        """Number of the axis that a column belongs to; their count if it belongs to none."""
-        exact = [i for i, axis in enumerate(self.axes) if axis.column == column]
-        if exact:
-            return exact[0]
-        within = [
-            i
-            for i, axis in enumerate(self.axes)
-            for value in axis.values
-            if isinstance(value, dict) and column in {column_of((*axis.path.split("."), option)) for option in value}
-        ]
-        return within[0] if within else len(self.axes)
 
 
 def load_sweep(path: Path, overrides: Iterable[str] = ()) -> Sweep:

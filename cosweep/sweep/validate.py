@@ -12,9 +12,9 @@ from cosweep.data import Dataset
 from cosweep.data.batches import DeviceData
 from cosweep.results.store import Store
 from cosweep.sweep.cluster import concurrent_trials, connected, local_node
+from cosweep.sweep.definition import Sweep
 from cosweep.sweep.launch import finished_trials, load_datasets, refuse_other_data
 from cosweep.sweep.progress import format_seconds
-from cosweep.sweep.search_space import Sweep
 from cosweep.training import TrialSpec
 from cosweep.training.trainer import Trainer
 

@@ -6,7 +6,7 @@ import pytest
 
 from cosweep.errors import CosweepError
 from cosweep.sweep.cluster import Node, concurrent_trials
-from cosweep.sweep.search_space import ResourcesSpec
+from cosweep.sweep.definition import ResourcesSpec
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from cosweep.errors import CosweepError, SpecError
-from cosweep.sweep.search_space import Sweep, load_sweep, parse_sweep
+from cosweep.sweep.definition import Sweep
+from cosweep.sweep.search_space import load_sweep, parse_sweep
 
 BASE: dict[str, Any] = {
     "name": "s",
