@@ -36,7 +36,8 @@ _MOST_BREAKING_POINTS = 30
 def _table(*columns: str, title: str | None = None) -> Table:
     """Narrow table that also reads well in a log of 80 columns."""
     style: dict[str, Any] = {"box": box.SIMPLE_HEAD, "pad_edge": False, "padding": (0, 1), "collapse_padding": True}
-    return Table(*columns, title=title, title_justify="left", **style)
+    # Rich folds a title to the width of its table, which may hold a single short column.
+    return Table(*columns, title=title, title_justify="left", min_width=min(len(title or ""), 78), **style)
 
 
 def menu_table(what: str) -> Table:
