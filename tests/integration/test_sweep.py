@@ -60,7 +60,7 @@ def test_figure_tables_and_progress_are_there(swept: tuple[Path, int, str]) -> N
     folder, _, output = swept
     assert (folder / "results/reports/tiny/phase.png").read_bytes().startswith(b"\x89PNG")
     assert "6 done · 0 running · 0 left" in output
-    for text in ("figure", "tables", "MLflow", "cosweep ui tiny", "breaking points"):
+    for text in ("figure", "tables", "MLflow", "cosweep ui tiny", "no trial broke"):
         assert text in output
 
 
