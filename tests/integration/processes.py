@@ -8,6 +8,9 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
 
 TINY = """
 name: tiny
@@ -52,14 +55,15 @@ def run(folder: Path, *arguments: str, **environment: str) -> tuple[int, str]:
     return finish(start(folder, *arguments, **environment))
 
 
-def wait_for(condition: Callable[[], object], timeout: float = 120) -> None:
-    """Wait until a condition holds.
+def wait_for(condition: Callable[[], T], timeout: float = 120) -> T:
+    """What a condition returns when it first holds.
 
     Raises:
         TimeoutError: If it does not in time.
     """
     deadline = time.monotonic() + timeout
-    while not condition():
+    while not (found := condition()):
         if time.monotonic() > deadline:
             raise TimeoutError(f"{condition} did not come true in {timeout:.0f} s")
         time.sleep(0.05)
+    return found

@@ -49,17 +49,20 @@ def busy_workers(driver: int) -> list[psutil.Process]:
         return []
 
 
+def wait_for_busy(folder: Path, driver: int) -> list[psutil.Process]:
+    """Wait for a first result with trials still running; the workers that run them."""
+    return wait_for(lambda: busy_workers(driver) if rows(folder) else [])
+
+
 def test_a_killed_driver_carries_on_with_the_same_command(
     tmp_path: Path, reference: tuple[list[object], list[object]]
 ) -> None:
     (tmp_path / "tiny.yaml").write_text(TINY)
     driver = start(tmp_path, "tiny.yaml", *LONGER)
-    wait_for(lambda: len(rows(tmp_path)) >= 1 and busy_workers(driver.pid))
-    workers = busy_workers(driver.pid)
+    workers = wait_for_busy(tmp_path, driver.pid)
     os.kill(driver.pid, signal.SIGKILL)
     driver.communicate(timeout=60)
     _, alive = psutil.wait_procs(workers, timeout=60)  # Ray ends them when their driver is gone
-    assert workers
     assert not alive
     kept = {path.name: path.stat().st_mtime_ns for path in rows(tmp_path)}
     assert 1 <= len(kept) < 4, "the kill came too late to test anything"
@@ -76,8 +79,7 @@ def test_a_killed_worker_costs_its_trial_a_second_run_only(
 ) -> None:
     (tmp_path / "tiny.yaml").write_text(TINY)
     driver = start(tmp_path, "tiny.yaml", *LONGER)
-    wait_for(lambda: len(rows(tmp_path)) >= 1 and busy_workers(driver.pid))
-    busy_workers(driver.pid)[0].kill()
+    wait_for_busy(tmp_path, driver.pid)[0].kill()
     code, output = finish(driver)
     assert code == 0, output
     assert numbers(tmp_path) == reference
@@ -86,7 +88,7 @@ def test_a_killed_worker_costs_its_trial_a_second_run_only(
 def test_an_interrupted_sweep_ends_cleanly_and_says_how_to_carry_on(tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(TINY)
     driver = start(tmp_path, "tiny.yaml", "--set", "space.optimizer.epochs.grid=[2, 5000]")
-    wait_for(lambda: len(rows(tmp_path)) >= 1 and busy_workers(driver.pid))
+    wait_for_busy(tmp_path, driver.pid)
     driver.send_signal(signal.SIGTERM)
     code, output = finish(driver)
     assert code == 1
