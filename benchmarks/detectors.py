@@ -14,6 +14,7 @@ are below half of the best PGD-50 accuracy before.
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,7 @@ class Training:
         name: Method, epsilon, beta and seed.
         probes: Curve for the detectors.
         onset: First strong reading of the collapse, steps; None without CO.
+        ratio: Smallest PGD-50 to FGSM ratio that ``LABEL_READINGS`` readings in a row stay at or below.
     """
 
     split: str
@@ -54,6 +56,7 @@ class Training:
     name: str
     probes: tuple[ProbeMetrics, ...]
     onset: int | None
+    ratio: float
 
 
 @dataclass(frozen=True)
@@ -94,15 +97,25 @@ def _training(key: tuple[object, ...], probes: list[ProbeMetrics], strong: list[
     sweep, method, epsilon, beta, seed = key
     split, data = str(sweep).split("_")
     name = f"{method} {float(str(epsilon)) * 255:.0f} {float(str(beta)) * 255:.0f} {seed}"
-    return Training(split, data, name, tuple(probes), true_onset(strong))
+    return Training(split, data, name, tuple(probes), true_onset(strong), lowest_ratio(strong))
+
+
+def lowest_ratio(strong: Sequence[ProbeMetrics], chance: float = 0.1) -> float:
+    """Smallest over the strong curve of the largest PGD to FGSM ratio of ``LABEL_READINGS`` readings in a row."""
+    ratios = [p.pgd_acc / p.fgsm_acc if _meaningful(p, chance) else math.inf for p in strong]
+    return min(max(ratios[i : i + LABEL_READINGS]) for i in range(len(ratios) - LABEL_READINGS + 1))
+
+
+def _meaningful(probe: ProbeMetrics, chance: float) -> bool:
+    """Whether FGSM accuracy is high enough for its ratio to PGD accuracy to say something."""
+    return probe.fgsm_acc > max(2 * chance, 0.5 * probe.clean_acc)
 
 
 def true_onset(strong: Sequence[ProbeMetrics], chance: float = 0.1) -> int | None:
     """Step at which the strong readings begin to collapse; None if they do not."""
     run = 0
     for index, probe in enumerate(strong):
-        meaningful = probe.fgsm_acc > max(2 * chance, 0.5 * probe.clean_acc)
-        run = run + 1 if meaningful and probe.pgd_acc < LABEL_RATIO * probe.fgsm_acc else 0
+        run = run + 1 if _meaningful(probe, chance) and probe.pgd_acc < LABEL_RATIO * probe.fgsm_acc else 0
         if run == LABEL_READINGS:
             return _start_of_fall(strong, index - run + 1).step
     return None
@@ -201,6 +214,18 @@ def sensitivity(trainings: list[Training]) -> Table:
     return table
 
 
+def margins(trainings: list[Training]) -> Table:
+    """How far the trainings stay from the limit of the label."""
+    table = Table("split", "data", "largest ratio of a CO training", "smallest of another", title_justify="left")
+    table.title = f"PGD-50 to FGSM ratio over {LABEL_READINGS} strong readings; CO below {LABEL_RATIO:g}"
+    for split, data in dict.fromkeys((t.split, t.data) for t in trainings):
+        chosen = [t for t in trainings if (t.split, t.data) == (split, data)]
+        broken = max((t.ratio for t in chosen if t.onset is not None), default=math.nan)
+        other = min((t.ratio for t in chosen if t.onset is None), default=math.nan)
+        table.add_row(split, data, f"{broken:.2f}", f"{other:.2f}")
+    return table
+
+
 def disagreements(trainings: list[Training], rule: Rule) -> Table:
     """The trainings on which a rule and the answer differ."""
     table = Table("split", "data", "method epsilon beta seed", "true onset", "decision", title_justify="left")
@@ -231,6 +256,7 @@ def main() -> None:
     heldout = [t for t in trainings if t.split == "heldout"]
     console.print(comparison(heldout, compared, "heldout, all"))
     console.print(sensitivity(calibration))
+    console.print(margins(trainings))
     console.print(disagreements(trainings, lambda: Collapse(10)))
 
 

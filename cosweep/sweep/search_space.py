@@ -118,8 +118,11 @@ def parse_sweep(raw: Mapping[str, Any]) -> Sweep:
     faults.extend(axis_faults)
     faults.extend(_search_faults(sections.get("search"), axes))
     specs: tuple[TrialSpec, ...] = ()
-    if not base_faults:
-        faults.extend(_axis_value_faults(base, axes))
+    faulty = {fault.path.removeprefix("trial.").split(".")[0] for fault in base_faults}
+    if "trial" in faulty:  # not even a mapping
+        raise SpecError(faults)
+    sound = {section: options for section, options in base.items() if section not in faulty}
+    faults.extend(_axis_value_faults(sound, [axis for axis in axes if axis.path.split(".")[0] not in faulty]))
     if not faults:
         specs = _expand(base, axes, sections["search"])
     if faults:

@@ -164,6 +164,12 @@ def test_a_fault_is_named_with_its_place_and_remedy(changes: dict[str, Any], pat
     assert message in found[path]
 
 
+def test_faults_of_the_space_come_with_those_of_the_trial() -> None:
+    raw = definition(space={"method.nope": {"grid": [1]}, "optimizer.epochs": {"grid": [0]}})
+    raw["trial"]["model"] = {"name": "resnet"}
+    assert faults(raw).keys() == {"trial.model.name", "space.method.nope", "space.optimizer.epochs.grid.0"}
+
+
 def test_beta_for_a_trial_without_injection_is_refused() -> None:
     raw = definition()
     raw["trial"]["interventions"] = []
