@@ -41,6 +41,16 @@ def pixel_quantity(default: object) -> Any:
     return number(default, low=0.0, high=1.0, pixels=True)
 
 
+def radius(default: object) -> Any:
+    """Dataclass field for a length on the pixel scale, in a norm that may let it exceed 1."""
+    return number(default, low=0.0, pixels=True)
+
+
+def pixel_fault(value: float) -> str:
+    """What is wrong with a value that is to be a pixel quantity, or an empty text."""
+    return _limit_fault(pixel_quantity(None), value)
+
+
 def choice(default: str, known: Mapping[str, object]) -> Any:
     """Dataclass field for a name out of a registry."""
     return field(default=default, metadata={"choices": known})

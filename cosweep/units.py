@@ -14,10 +14,17 @@ GREY_LEVELS = 255
 
 
 class Box(NamedTuple):
-    """Range of valid pixels; images and perturbed images stay inside it."""
+    """Range of valid pixels; perturbed images stay inside it.
+
+    Attributes:
+        low, high: Its ends.
+        pulls: Whether an image outside is pulled inside with its perturbation, as the released code does;
+            otherwise it may be perturbed back towards the box, no further out.
+    """
 
     low: float
     high: float
+    pulls: bool = False
 
 
 def parse_pixels(value: object) -> float:

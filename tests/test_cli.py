@@ -46,7 +46,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("trial: {data: {source: image_parquet, root: nowhere}}", "no file train*.parquet"),
         ("resources: {cpu: 4096}", "asks for 4096 CPUs and 0 GPUs"),
         ("resources: {gpu: 512}", "asks for 1 CPUs and 512 GPUs"),
-        ("trial: {probe: {every: 9999}}", "leaves 1 probes in 575 steps"),
+        ("trial: {probe: {every: 9999}}", "leaves 1 probe in 575 steps"),
         ("results: {root: s.yaml/results}", "is not a folder"),
         ("- a list", "expected a mapping"),
     ],

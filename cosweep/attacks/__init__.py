@@ -2,10 +2,11 @@
 
 from cosweep.attacks.gradients import gradient_and_logits, input_gradient
 from cosweep.attacks.pgd import correct, labels_right, pgd, random_start, withstands_pgd
-from cosweep.attacks.projection import clip_ball, clip_box, uniform_like
-from cosweep.attacks.single_step import fgsm, signed_step, single_step
+from cosweep.attacks.projection import Norm, clip_ball, clip_box, lengths, steepest, uniform_in_ball, uniform_like
+from cosweep.attacks.single_step import fgsm, single_step, step
 
 __all__ = [
+    "Norm",
     "clip_ball",
     "clip_box",
     "correct",
@@ -13,10 +14,13 @@ __all__ = [
     "gradient_and_logits",
     "input_gradient",
     "labels_right",
+    "lengths",
     "pgd",
     "random_start",
-    "signed_step",
     "single_step",
+    "steepest",
+    "step",
+    "uniform_in_ball",
     "uniform_like",
     "withstands_pgd",
 ]

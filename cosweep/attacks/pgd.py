@@ -1,4 +1,4 @@
-"""Projected gradient descent (Madry et al., ICLR 2018) in the l-inf ball."""
+"""Projected gradient descent (Madry et al., ICLR 2018) in the l-inf or l2 ball."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 
 from cosweep.attacks.gradients import Classifier, gradient_and_logits
-from cosweep.attacks.projection import clip_box, uniform_like
-from cosweep.attacks.single_step import signed_step, single_step
+from cosweep.attacks.projection import Norm, clip_box, uniform_in_ball
+from cosweep.attacks.single_step import single_step, step
 from cosweep.units import Box
 
 
-def random_start(x: Tensor, epsilon: float, box: Box, rng: torch.Generator) -> Tensor:
+def random_start(x: Tensor, epsilon: float, box: Box, rng: torch.Generator, norm: Norm = "linf") -> Tensor:
     """Uniform perturbation in the ball, clipped to the box."""
-    return clip_box(uniform_like(x, epsilon, rng), x, box)
+    return clip_box(uniform_in_ball(x, epsilon, rng, norm), x, box)
 
 
 def pgd(
@@ -26,11 +26,12 @@ def pgd(
     steps: int,
     box: Box,
     rng: torch.Generator,
+    norm: Norm = "linf",
 ) -> Tensor:
-    """Perturbation (N, C, H, W) after ``steps`` signed steps of ``alpha`` from a random start."""
-    delta = random_start(x, epsilon, box, rng)
+    """Perturbation (N, C, H, W) after ``steps`` steepest steps of ``alpha`` from a random start."""
+    delta = random_start(x, epsilon, box, rng, norm)
     for _ in range(steps):
-        delta = single_step(model, x, y, alpha=alpha, box=box, start=delta, epsilon=epsilon)
+        delta = single_step(model, x, y, alpha=alpha, box=box, start=delta, epsilon=epsilon, norm=norm)
     return delta
 
 
@@ -45,6 +46,7 @@ def withstands_pgd(
     restarts: int,
     box: Box,
     rng: torch.Generator,
+    norm: Norm = "linf",
 ) -> Tensor:
     """Which examples (N,) no iterate of any restart turns wrong, clean image included.
 
@@ -52,7 +54,7 @@ def withstands_pgd(
     """
     standing = correct(model, x, y)
     for _ in range(restarts):
-        start = random_start(x, epsilon, box, rng)
+        start = random_start(x, epsilon, box, rng, norm)
         alive = standing.nonzero().flatten()
         delta = start[alive]
         for _ in range(steps):
@@ -61,7 +63,7 @@ def withstands_pgd(
             gradient, logits = gradient_and_logits(model, x[alive] + delta, y[alive])
             kept = labels_right(logits, y[alive])
             alive = alive[kept]
-            delta = signed_step(gradient[kept], x[alive], alpha=alpha, box=box, start=delta[kept], epsilon=epsilon)
+            delta = step(gradient[kept], x[alive], alpha=alpha, box=box, start=delta[kept], epsilon=epsilon, norm=norm)
         standing = torch.zeros_like(standing)
         standing[alive[correct(model, x[alive] + delta, y[alive])]] = True
     return standing

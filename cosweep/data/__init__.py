@@ -1,7 +1,32 @@
 """Data of a trial: sources, carriers, interventions and batches on a device."""
 
+from cosweep.data.ablations import ABLATIONS, Ablation
 from cosweep.data.carriers import CARRIERS
-from cosweep.data.interventions import INTERVENTIONS, Intervention
+from cosweep.data.injections import Grouped, Inject, InjectOrthogonal, Partial, Shared, Shuffled
+from cosweep.data.interventions import ImageSet, Intervention
+from cosweep.data.pass_filters import BandStop, HighPass, LowPass
 from cosweep.data.sources import SOURCES, Dataset, Source
 
-__all__ = ["CARRIERS", "INTERVENTIONS", "SOURCES", "Dataset", "Intervention", "Source"]
+INTERVENTIONS: dict[str, type[Intervention]] = {
+    "inject": Inject,
+    "inject_orthogonal": InjectOrthogonal,
+    "low_pass": LowPass,
+    "high_pass": HighPass,
+    "band_stop": BandStop,
+    "shuffled": Shuffled,
+    "shared": Shared,
+    "grouped": Grouped,
+    "partial": Partial,
+}
+
+__all__ = [
+    "ABLATIONS",
+    "CARRIERS",
+    "INTERVENTIONS",
+    "SOURCES",
+    "Ablation",
+    "Dataset",
+    "ImageSet",
+    "Intervention",
+    "Source",
+]

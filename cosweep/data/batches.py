@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cosweep.data.interventions import Apply, Intervention
+from cosweep.data.ablations import Ablation, ablated
+from cosweep.data.interventions import ImageSet, Intervention
 from cosweep.data.sources import Dataset, Source
 from cosweep.seeding import generator
 from cosweep.units import Box
@@ -45,8 +46,10 @@ class DeviceData:
         self.y_test = torch.tensor(dataset.y_test, device=device)
         self.mean = self.x_train.mean(dim=(0, 2, 3))
         self.std = self.x_train.std(dim=(0, 2, 3)).clamp_min(1e-3)
-        self._apply: list[Apply] = [i.bind(dataset.num_classes, dataset.shape, device) for i in interventions]
-        self.box = self._measure_box() if source.box is None else Box(*source.box)
+        examples = len(self.y_test) + len(self.y_train)
+        images = ImageSet(dataset.num_classes, dataset.shape, examples, device)
+        self.interventions = [i.bind(images) for i in interventions]
+        self.box = self._box(source)
 
     @property
     def train_examples(self) -> int:
@@ -63,36 +66,47 @@ class DeviceData:
         x, y = self.x_train[index], self.y_train[index]
         if self.augment != "none":
             x = _augment(x, generator(self.seed, "augment", step), crop=self.augment == "crop_flip")
-        return self.intervene(x, y), y
+        # Test examples have the first numbers, so that theirs do not change with how many are trained on.
+        return self.intervene(x, y, index + len(self.y_test)), y
 
-    def test_subset(self, examples: int) -> tuple[Tensor, Tensor]:
-        """The first ``examples`` held-out images, intervened, and their labels; all if there are fewer."""
-        order = torch.randperm(len(self.y_test), generator=generator(0, "held out"))
-        index = order[:examples].to(self.device)
+    def test_subset(self, examples: int, ablation: Ablation = "injected") -> tuple[Tensor, Tensor]:
+        """The first ``examples`` held-out images, intervened or ablated, and their labels; all if there are fewer."""
+        index = self.test_index(examples)
         x, y = self.x_test[index], self.y_test[index]
-        return self.intervene(x, y), y
+        return self.intervene(x, y, index, ablation), y
 
-    def intervene(self, x: Tensor, y: Tensor) -> Tensor:
-        """Images with every intervention applied, in order."""
-        for apply in self._apply:
-            x = apply(x, y)
-        return x
+    def test_index(self, examples: int) -> Tensor:
+        """Where the first ``examples`` held-out images are in ``x_test``; the same for every seed."""
+        order = torch.randperm(len(self.y_test), generator=generator(0, "held out"))
+        return order[:examples].to(self.device)
 
-    def _classes(self) -> Tensor:
-        return torch.arange(self.num_classes, device=self.device)
+    def intervene(self, x: Tensor, y: Tensor, example: Tensor, ablation: Ablation = "injected") -> Tensor:
+        """Images with every intervention applied, in order, or as an ablation has them."""
+        return ablated(self.interventions, ablation, x, y, example, self.num_classes)
 
-    def _measure_box(self) -> Box:
+    def _box(self, source: Source) -> Box:
+        if source.box == "as_released":
+            return Box(0.0, 1.0, pulls=True)
+        if source.box is not None:
+            low, high = source.box
+            return Box(float(low), float(high))
+        return self._measured_box()
+
+    def _measured_box(self) -> Box:
         low, high = 0.0, 1.0
-        if self._apply:
-            views = [(self.x_train, self.y_train), (self.x_test, self.y_test)]
-            if self.augment != "none":
-                views.append((self.x_train.flip(-1), self.y_train))
-            if self.augment == "crop_flip":  # the padding is black
-                views.append((torch.zeros_like(self.x_train[:1]).expand(self.num_classes, -1, -1, -1), self._classes()))
-            for x, y in views:
-                for chunk_x, chunk_y in zip(torch.split(x, _CHUNK), torch.split(y, _CHUNK), strict=True):
-                    intervened = self.intervene(chunk_x, chunk_y)
-                    low, high = min(low, intervened.min().item()), max(high, intervened.max().item())
+        if not self.interventions:
+            return Box(low, high)
+        test = torch.arange(len(self.y_test), device=self.device)
+        train = torch.arange(len(self.y_train), device=self.device) + len(test)
+        views = [(self.x_train, self.y_train, train), (self.x_test, self.y_test, test)]
+        if self.augment != "none":
+            views.append((self.x_train.flip(-1), self.y_train, train))
+        if self.augment == "crop_flip":  # the padding is black
+            views.append((torch.zeros_like(self.x_train), self.y_train, train))
+        for view in views:
+            for x, y, example in zip(*(torch.split(part, _CHUNK) for part in view), strict=True):
+                intervened = self.intervene(x, y, example)
+                low, high = min(low, intervened.min().item()), max(high, intervened.max().item())
         return Box(low, high)
 
 

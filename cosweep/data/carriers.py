@@ -1,32 +1,37 @@
-"""Carriers: one pattern with entries +1 or -1 per class, the ``v(y)`` of an injection."""
+"""Carriers: one pattern per class, the ``v(y)`` of an injection."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
-from cosweep.data.dct import idct2
+from cosweep.data.dct import dct_matrix
 from cosweep.errors import CosweepError
+from cosweep.seeding import generator
 
-Carriers = Callable[[int, tuple[int, int, int]], Tensor]
+Shape = tuple[int, int, int]
+Mode = tuple[int, int, int]
+"""Frequency over channels, rows and columns."""
+Carriers = Callable[[int, Shape, int], Tensor]
 
-# (row, column) frequencies of classes 0-4 in the released code; classes 5-9 take their negatives.
-_PAPER_MODES = ((0, 1), (1, 0), (1, 1), (2, 1), (1, 2))
+# (channel, row, column) frequencies of classes 0-4 in the released code; classes 5-9 take their negatives.
+_PAPER_MODES: tuple[Mode, ...] = ((0, 0, 1), (0, 1, 0), (0, 1, 1), (0, 2, 1), (0, 1, 2))
 
 
-def dct_sign(num_classes: int, shape: tuple[int, int, int]) -> Tensor:
+def dct_sign(num_classes: int, shape: Shape, seed: int = 0) -> Tensor:
     """Signs of low-frequency DCT basis images, same on every channel (Ortiz-Jimenez et al., TMLR 2023).
 
     Up to ten classes take the dictionary of the paper's released code: five modes and their negatives
-    (Ortiz-Jimenez et al., TMLR 2023, section 3). More classes take one mode each in zig-zag order
-    without the constant one; the released code's version of that fills whole rows of coefficients by
-    mistake and is not followed.
+    (section 3). More classes take one mode each in zig-zag order without the constant one, linearly
+    independent of those before; the released code's version of that fills whole rows of coefficients by
+    mistake and is not followed. Modes that differ between channels come after all others.
 
     Args:
         num_classes: K.
         shape: (C, H, W) of the images.
+        seed: Not used; these carriers are not random.
 
     Returns:
         (K, C, H, W) float32, entries +1 or -1, no two classes alike.
@@ -34,44 +39,90 @@ def dct_sign(num_classes: int, shape: tuple[int, int, int]) -> Tensor:
     Raises:
         CosweepError: If images of this size have fewer distinct patterns than classes.
     """
+    return _dictionary("dct_sign", num_classes, shape, _sign_wave)
+
+
+def dct_l2(num_classes: int, shape: Shape, seed: int = 0) -> Tensor:
+    """The DCT basis images of ``dct_sign`` themselves, each of Euclidean length 1; beta is then a length in l2."""
+    return _dictionary("dct_l2", num_classes, shape, _wave)
+
+
+def high_frequency(num_classes: int, shape: Shape, seed: int = 0) -> Tensor:
+    """``dct_sign`` mirrored in frequency: signs of the DCT basis images at the other end of the spectrum."""
+    _, height, width = shape
+
+    def mirrored(mode: Mode, shape: Shape) -> Tensor:
+        return _sign_wave((mode[0], height - 1 - mode[1], width - 1 - mode[2]), shape)
+
+    return _dictionary("high_frequency", num_classes, shape, mirrored)
+
+
+def random_sign(num_classes: int, shape: Shape, seed: int = 0) -> Tensor:
+    """Independent random signs at every pixel and channel, drawn from ``seed``."""
+    signs = torch.randint(2, (num_classes, *shape), generator=generator(seed, "random_sign"))
+    _refuse_too_few("random_sign", num_classes, shape, len(torch.unique(signs.flatten(1), dim=0)))
+    return signs.to(torch.float32) * 2 - 1
+
+
+def _zigzag(shape: Shape) -> list[Mode]:
+    """DCT modes by growing diagonal, direction alternating as in JPEG, without (0, 0); channel by channel."""
     channels, height, width = shape
-    if num_classes <= 2 * len(_PAPER_MODES):
-        half = [_sign_mode(mode, height, width) for mode in _PAPER_MODES if _fits(mode, height, width)]
-        patterns = half + [-pattern for pattern in half]
-    else:
-        patterns = [_sign_mode(mode, height, width) for mode in _zigzag(height, width)]
-    distinct = _distinct(patterns)
-    if num_classes > len(distinct):
-        raise CosweepError(
-            f"carriers dct_sign: {num_classes} classes need as many patterns, images of {height}x{width} "
-            f"have {len(distinct)}; use larger images or fewer classes"
-        )
-    planes = torch.stack(distinct[:num_classes])
-    return planes[:, None].repeat(1, channels, 1, 1).to(torch.float32)
+    modes = ((c, r, k) for c in range(channels) for r in range(height) for k in range(width) if c + r + k)
+    return sorted(modes, key=lambda m: (m[0], m[1] + m[2], m[1] if (m[1] + m[2]) % 2 else m[2]))
 
 
-def _fits(mode: tuple[int, int], height: int, width: int) -> bool:
-    return mode[0] < height and mode[1] < width
+def _wave(mode: Mode, shape: Shape) -> Tensor:
+    """(C, H, W) float64 DCT basis image of Euclidean length 1."""
+    channel, row, column = (dct_matrix(size)[k] for size, k in zip(shape, mode, strict=True))
+    return channel[:, None, None] * row[:, None] * column
 
 
-def _sign_mode(mode: tuple[int, int], height: int, width: int) -> Tensor:
-    coefficients = torch.zeros(height, width, dtype=torch.float64)
-    coefficients[mode] = 1.0
+def _sign_wave(mode: Mode, shape: Shape) -> Tensor:
     # A cosine that is exactly zero comes out as rounding noise; it counts as +1 so that entries stay +-1.
-    return torch.where(idct2(coefficients) > -1e-9, 1.0, -1.0)
+    return torch.where(_wave(mode, shape) > -1e-9, 1.0, -1.0).to(torch.float64)
 
 
-def _zigzag(height: int, width: int) -> list[tuple[int, int]]:
-    """DCT modes by growing diagonal, direction alternating as in JPEG, without (0, 0)."""
-    modes = ((r, c) for r in range(height) for c in range(width) if r + c)
-    return sorted(modes, key=lambda m: (m[0] + m[1], m[0] if (m[0] + m[1]) % 2 else m[1]))
+def _dictionary(name: str, num_classes: int, shape: Shape, pattern: Callable[[Mode, Shape], Tensor]) -> Tensor:
+    """(K, C, H, W) patterns: up to ten classes take the paper's five modes and their negatives, more a mode each."""
+    modes = _zigzag(shape)
+    if num_classes <= 2 * len(_PAPER_MODES):
+        paper = [mode for mode in _PAPER_MODES if mode in modes]
+        others = (mode for mode in modes if mode not in paper)  # where the image is too small for the paper's
+        half = _independent((pattern(mode, shape) for mode in (*paper, *others)), len(_PAPER_MODES))
+        patterns = half + [-one for one in half]
+    else:
+        patterns = _independent((pattern(mode, shape) for mode in modes), num_classes)
+    _refuse_too_few(name, num_classes, shape, len(patterns))
+    return torch.stack(patterns[:num_classes]).to(torch.float32)
 
 
-def _distinct(patterns: list[Tensor]) -> list[Tensor]:
-    unique: dict[bytes, Tensor] = {}
+def _independent(patterns: Iterator[Tensor], count: int) -> list[Tensor]:
+    """The first ``count`` patterns that are no linear combination of those before, or as many as there are."""
+    kept: list[Tensor] = []
+    basis = torch.empty(0, 0, dtype=torch.float64)
     for pattern in patterns:
-        unique.setdefault(pattern.numpy().tobytes(), pattern)
-    return list(unique.values())
+        if len(kept) == count:
+            break
+        flat = pattern.flatten() / pattern.norm()
+        basis = basis if kept else flat.new_empty(0, len(flat))
+        rest = flat - basis.T @ (basis @ flat)
+        if rest.norm() > 1e-6:
+            kept.append(pattern)
+            basis = torch.cat([basis, (rest / rest.norm())[None]])
+    return kept
 
 
-CARRIERS: dict[str, Carriers] = {"dct_sign": dct_sign}
+def _refuse_too_few(name: str, num_classes: int, shape: Shape, found: int) -> None:
+    if num_classes > found:
+        raise CosweepError(
+            f"carriers {name}: {num_classes} classes need as many patterns, images of {shape[1]}x{shape[2]} "
+            f"have {found}; use larger images or fewer classes"
+        )
+
+
+CARRIERS: dict[str, Carriers] = {
+    "dct_sign": dct_sign,
+    "dct_l2": dct_l2,
+    "random_sign": random_sign,
+    "high_frequency": high_frequency,
+}

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import torch
 from torch import Tensor
+
+
+@cache
+def _basis(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    return dct_matrix(size, dtype=dtype).to(device)
 
 
 def dct_matrix(size: int, *, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -19,13 +25,11 @@ def dct_matrix(size: int, *, dtype: torch.dtype = torch.float64) -> Tensor:
 
 def dct2(x: Tensor) -> Tensor:
     """DCT of the last two axes of (..., H, W); the input is left as it is."""
-    rows = dct_matrix(x.shape[-2], dtype=x.dtype).to(x.device)
-    columns = dct_matrix(x.shape[-1], dtype=x.dtype).to(x.device)
+    rows, columns = (_basis(size, x.dtype, x.device) for size in x.shape[-2:])
     return rows @ x @ columns.T
 
 
 def idct2(coefficients: Tensor) -> Tensor:
     """Inverse of :func:`dct2`."""
-    rows = dct_matrix(coefficients.shape[-2], dtype=coefficients.dtype).to(coefficients.device)
-    columns = dct_matrix(coefficients.shape[-1], dtype=coefficients.dtype).to(coefficients.device)
+    rows, columns = (_basis(size, coefficients.dtype, coefficients.device) for size in coefficients.shape[-2:])
     return rows.T @ coefficients @ columns

@@ -58,18 +58,19 @@ class Source(Component):
         train_examples: Train on so many examples only, the same ones for every seed; null takes all.
         augment: ``flip``, ``crop_flip`` (4 pixels of padding) or ``none`` (as the released injected runs).
         box: Range [low, high] that attacks keep perturbed images in; null is [0, 1] widened to what the
-            intervened images reach.
+            intervened images reach; ``as_released`` is [0, 1], into which attacked images are clipped whole, so
+            that an attack strips part of an unclipped feature and a perturbation may exceed its bound.
     """
 
     key: ClassVar[str] = "source"
 
     train_examples: int | None = number(None, low=1)
     augment: Literal["none", "flip", "crop_flip"] = "none"
-    box: tuple[float, ...] | None = None
+    box: tuple[float, ...] | Literal["as_released"] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.box is not None and (len(self.box) != 2 or not self.box[0] <= 0 < 1 <= self.box[1]):
+        if isinstance(self.box, tuple) and (len(self.box) != 2 or not self.box[0] <= 0 < 1 <= self.box[1]):
             raise SpecError([Fault("box", f"expected [low, high] with low <= 0 and high >= 1, got {list(self.box)}")])
 
     @property

@@ -3,15 +3,43 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from cosweep.attacks.gradients import Classifier
-from cosweep.specs import Component, pixel_quantity
+from cosweep.attacks import Norm
+from cosweep.errors import Fault, SpecError
+from cosweep.specs import Component, number, pixel_fault, radius
 from cosweep.units import Box
+
+Memory = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a method trains on in one step.
+
+    Attributes:
+        x: (N, C, H, W) intervened images.
+        y: (N,) labels.
+        box: Range of valid pixels.
+        rng: CPU generator of this step; all randomness comes from it.
+        example: (N,) numbers of the training examples, from 0.
+        memory: Tensors that the method keeps between steps, by name.
+    """
+
+    x: Tensor
+    y: Tensor
+    box: Box
+    rng: torch.Generator
+    example: Tensor
+    memory: Memory = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,34 +47,108 @@ class Method(Component):
     """Base of the methods.
 
     Attributes:
-        epsilon: Radius of the l-inf threat model, on the pixel scale.
+        epsilon: Radius of the threat model in ``norm``, on the pixel scale.
+        norm: ``linf`` or ``l2``, of the method's perturbation, the probes and the final evaluation.
+        warmup_epochs: Epochs over which epsilon, alpha and what follows from them grow from 0, linearly.
+        attack_mode: Mode of batch-norm layers while the perturbation is made: ``train`` uses the batch's
+            statistics and updates the running ones, as in the released code; ``eval`` uses the running ones.
     """
 
-    epsilon: float = pixel_quantity(8 / 255)
+    norms: ClassVar[tuple[Norm, ...]] = ("linf",)
+
+    epsilon: float = radius(8 / 255)
+    norm: Norm = "linf"
+    warmup_epochs: float = number(0.0, low=0.0)
+    attack_mode: Literal["train", "eval"] = "train"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.norm not in self.norms:
+            from cosweep.methods import METHODS
+
+            able = ", ".join(sorted(name for name, method in METHODS.items() if self.norm in method.norms))
+            known = " and ".join(self.norms)
+            raise SpecError([Fault("norm", f"{self.name} is defined for {known}, not {self.norm}; that have: {able}")])
+        if self.norm == "linf":
+            values = {name: getattr(self, name, None) for name in ("epsilon", "alpha")}
+            faults = [Fault(name, text) for name, value in values.items() if value and (text := pixel_fault(value))]
+            if faults:
+                raise SpecError(faults)
+
+    def resolve_alpha(self, share: float) -> None:
+        """Let an unset ``alpha`` be this share of epsilon."""
+        alpha = share * self.epsilon
+        self.resolve("alpha", min(1.0, alpha) if self.norm == "linf" else alpha)
 
     @property
     @abstractmethod
     def bound(self) -> float:
-        """Largest absolute entry that :meth:`perturb` can return."""
+        """Largest norm of what :meth:`perturb` can return, for images inside the box."""
 
     @property
     @abstractmethod
-    def cost(self) -> tuple[int, int]:
-        """Forward and backward passes per batch, the training pass included."""
+    def cost(self) -> tuple[float, float]:
+        """Forward and backward passes per step, the training pass included; the mean where it varies."""
 
-    @abstractmethod
-    def perturb(self, model: Classifier, x: Tensor, y: Tensor, box: Box, rng: torch.Generator) -> Tensor:
-        """Perturbation (N, C, H, W) to train on, detached, with x + delta in the box.
+    @property
+    def replays(self) -> int:
+        """Steps in a row that train on the same batch."""
+        return 1
+
+    def fresh_memory(self, examples: int, shape: tuple[int, int, int], batch_size: int, device: torch.device) -> Memory:
+        """What the method remembers before its first step.
 
         Args:
-            model: Maps pixels to logits; batch-norm layers act, and update, in the mode they are in.
-            x: (N, C, H, W) in the box.
-            y: (N,) labels.
-            box: Range of valid pixels.
-            rng: CPU generator of this step.
+            examples: Number of training examples.
+            shape: (C, H, W) of the images.
+            batch_size: Of all batches but the last of an epoch, which may be smaller.
+            device: Where the tensors are to be.
+        """
+        return {}
+
+    @abstractmethod
+    def perturb(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Perturbation (N, C, H, W) to train on, detached, with x + delta in the box.
+
+        Weights, their gradients and modes stay as they are; batch-norm layers act in the mode they are in.
         """
 
-    def loss(self, model: Classifier, x: Tensor, y: Tensor, box: Box, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    def attack(self, model: nn.Module, batch: Batch) -> Tensor:
+        """:meth:`perturb` with batch-norm layers in ``attack_mode``."""
+        with batch_norm_in(self.attack_mode, model):
+            return self.perturb(model, batch)
+
+    def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """Mean training loss of a batch, and the logits (N, K) it was computed from."""
-        logits = model(x + self.perturb(model, x, y, box, rng))
-        return functional.cross_entropy(logits, y), logits
+        logits = model(batch.x + self.attack(model, batch))
+        return functional.cross_entropy(logits, batch.y), logits
+
+    def backward(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Put the gradients of the loss into the weights; loss and logits, detached."""
+        loss, logits = self.loss(model, batch)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.detach(), logits.detach()
+
+    def scaled(self, factor: float) -> Self:
+        """The method at another size: epsilon and alpha times ``factor``."""
+        sizes: dict[str, Any] = {
+            name: factor * getattr(self, name) for name in ("epsilon", "alpha") if hasattr(self, name)
+        }
+        return replace(self, **sizes)
+
+    def at_epoch(self, epoch: float) -> Self:
+        """The method as it is so many epochs into training: scaled during the warm-up."""
+        return self if epoch >= self.warmup_epochs else self.scaled(epoch / self.warmup_epochs)
+
+
+@contextmanager
+def batch_norm_in(mode: Literal["train", "eval"], model: nn.Module) -> Iterator[None]:
+    """Context in which batch-norm layers that train are in ``mode``."""
+    layers = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.training] if mode == "eval" else []
+    for layer in layers:
+        layer.eval()
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.train()

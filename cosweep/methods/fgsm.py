@@ -5,36 +5,36 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from cosweep.attacks import single_step
-from cosweep.attacks.gradients import Classifier
-from cosweep.methods.base import Method
-from cosweep.specs import pixel_quantity
-from cosweep.units import Box
+from cosweep.attacks import Norm, single_step
+from cosweep.methods.base import Batch, Method
+from cosweep.specs import radius
 
 
 @dataclass(frozen=True, kw_only=True)
 class FGSM(Method):
-    """One step of ``alpha`` (default epsilon) from the image, clipped to the ball and the box."""
+    """One step of ``alpha`` (default epsilon) from the image, clipped to ball and box; in l2, FGM."""
 
     name: ClassVar[str] = "fgsm"
     source: ClassVar[str] = "Goodfellow et al., ICLR 2015"
+    norms: ClassVar[tuple[Norm, ...]] = ("linf", "l2")
 
-    alpha: float = pixel_quantity(None)
+    alpha: float = radius(None)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.resolve("alpha", self.epsilon)
+        self.resolve_alpha(1.0)
 
     @property
     def bound(self) -> float:
         return min(self.alpha, self.epsilon)
 
     @property
-    def cost(self) -> tuple[int, int]:
+    def cost(self) -> tuple[float, float]:
         return 2, 2
 
-    def perturb(self, model: Classifier, x: Tensor, y: Tensor, box: Box, rng: torch.Generator) -> Tensor:
-        return single_step(model, x, y, alpha=self.alpha, box=box, epsilon=self.epsilon)
+    def perturb(self, model: nn.Module, batch: Batch) -> Tensor:
+        return single_step(
+            model, batch.x, batch.y, alpha=self.alpha, box=batch.box, epsilon=self.epsilon, norm=self.norm
+        )

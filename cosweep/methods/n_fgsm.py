@@ -5,14 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cosweep.attacks import clip_box, single_step, uniform_like
-from cosweep.attacks.gradients import Classifier
-from cosweep.methods.base import Method
-from cosweep.specs import number, pixel_quantity
-from cosweep.units import Box
+from cosweep.methods.base import Batch, Method
+from cosweep.specs import number, radius
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,21 +23,22 @@ class NFGSM(Method):
     name: ClassVar[str] = "n_fgsm"
     source: ClassVar[str] = "de Jorge et al., NeurIPS 2022"
 
-    alpha: float = pixel_quantity(None)
+    alpha: float = radius(None)
     noise_scale: float = number(2.0, low=0.0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.resolve("alpha", self.epsilon)
+        self.resolve_alpha(1.0)
 
     @property
     def bound(self) -> float:
         return self.noise_scale * self.epsilon + self.alpha
 
     @property
-    def cost(self) -> tuple[int, int]:
+    def cost(self) -> tuple[float, float]:
         return 2, 2
 
-    def perturb(self, model: Classifier, x: Tensor, y: Tensor, box: Box, rng: torch.Generator) -> Tensor:
-        noise = clip_box(uniform_like(x, self.noise_scale * self.epsilon, rng), x, box)
+    def perturb(self, model: nn.Module, batch: Batch) -> Tensor:
+        x, y, box = batch.x, batch.y, batch.box
+        noise = clip_box(uniform_like(x, self.noise_scale * self.epsilon, batch.rng), x, box)
         return single_step(model, x, y, alpha=self.alpha, box=box, start=noise)

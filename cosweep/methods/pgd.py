@@ -5,14 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from cosweep.attacks import pgd
-from cosweep.attacks.gradients import Classifier
-from cosweep.methods.base import Method
-from cosweep.specs import number, pixel_quantity
-from cosweep.units import Box
+from cosweep.attacks import Norm, pgd
+from cosweep.methods.base import Batch, Method
+from cosweep.specs import number, radius
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,21 +18,32 @@ class PGD(Method):
 
     name: ClassVar[str] = "pgd"
     source: ClassVar[str] = "Madry et al., ICLR 2018"
+    norms: ClassVar[tuple[Norm, ...]] = ("linf", "l2")
 
-    alpha: float = pixel_quantity(None)
+    alpha: float = radius(None)
     steps: int = number(10, low=1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.resolve("alpha", min(1.0, 2 * self.epsilon / self.steps))
+        self.resolve_alpha(2 / self.steps)
 
     @property
     def bound(self) -> float:
         return self.epsilon
 
     @property
-    def cost(self) -> tuple[int, int]:
+    def cost(self) -> tuple[float, float]:
         return self.steps + 1, self.steps + 1
 
-    def perturb(self, model: Classifier, x: Tensor, y: Tensor, box: Box, rng: torch.Generator) -> Tensor:
-        return pgd(model, x, y, epsilon=self.epsilon, alpha=self.alpha, steps=self.steps, box=box, rng=rng)
+    def perturb(self, model: nn.Module, batch: Batch) -> Tensor:
+        return pgd(
+            model,
+            batch.x,
+            batch.y,
+            epsilon=self.epsilon,
+            alpha=self.alpha,
+            steps=self.steps,
+            box=batch.box,
+            rng=batch.rng,
+            norm=self.norm,
+        )

@@ -3,18 +3,40 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
+from cosweep.data.filters import high_pass_mask, low_pass_mask
+from cosweep.errors import CosweepError, Fault, SpecError
+from cosweep.models.frequency_filter import FrequencyFilter
 from cosweep.models.normalize import Normalize
-from cosweep.specs import Component
+from cosweep.specs import Component, number
 
 
 @dataclass(frozen=True, kw_only=True)
 class Model(Component):
-    """Base of the models: describes a network and builds it."""
+    """Base of the models: describes a network and builds it.
+
+    Attributes:
+        draws: Whether the network draws random numbers as it trains, from torch's global generator.
+        low_pass: Lowest DCT rows and columns that a fixed first layer keeps; null keeps all.
+        high_pass: Highest DCT rows and columns that a fixed first layer keeps; null keeps all.
+    """
+
+    draws: ClassVar[bool] = False
+
+    low_pass: int | None = number(None, low=1)
+    high_pass: int | None = number(None, low=1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.low_pass is not None and self.high_pass is not None:
+            raise SpecError([Fault("high_pass", "low_pass is set as well; leave one of them out")])
 
     @abstractmethod
     def network(self, num_classes: int, shape: tuple[int, int, int]) -> nn.Module:
@@ -23,8 +45,65 @@ class Model(Component):
     def build(
         self, num_classes: int, shape: tuple[int, int, int], mean: Tensor, std: Tensor, seed: int
     ) -> nn.Sequential:
-        """Network behind its normalisation, on the CPU; same seed, same weights on every machine."""
+        """Network behind its filter and normalisation, on the CPU; same seed, same weights on every machine.
+
+        Raises:
+            CosweepError: If the model cannot take images of this shape.
+        """
+        first = self._filter(shape)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = self.network(num_classes, shape)
-        return nn.Sequential(Normalize(mean.cpu(), std.cpu()), network)
+        return nn.Sequential(*first, Normalize(mean.cpu(), std.cpu()), network)
+
+    def check(self, num_classes: int, shape: tuple[int, int, int], batch: int = 2) -> None:
+        """Nothing, if a training batch of ``batch`` images passes through the network; none is computed or stored.
+
+        Raises:
+            CosweepError: If the network cannot take such images, or so few of them.
+        """
+        try:
+            with torch.random.fork_rng(devices=[]), _WithoutWeights():
+                network = nn.Sequential(*self._filter(shape), self.network(num_classes, shape))
+            network.to("meta")(torch.zeros(batch, *shape, device="meta"))
+        except (RuntimeError, ValueError, AssertionError) as error:
+            options = ", ".join(f"{name}: {value}" for name, value in self.to_dict().items() if value is not None)
+            channels, height, width = shape
+            raise CosweepError(
+                f"{{{options}}} cannot train on a batch of {batch} images of {height}x{width} with {channels} "
+                f"channels: {str(error).splitlines()[0]}; give another model, image size (data.size) or batch size"
+            ) from error
+
+    def _filter(self, shape: tuple[int, int, int]) -> list[nn.Module]:
+        """The filter in front of the network, or nothing."""
+        name, bandwidth, mask = (
+            ("high_pass", self.high_pass, high_pass_mask)
+            if self.low_pass is None
+            else ("low_pass", self.low_pass, low_pass_mask)
+        )
+        if bandwidth is None:
+            return []
+        _, height, width = shape
+        if bandwidth > min(height, width):
+            raise CosweepError(
+                f"{name} must be at most {min(height, width)}, the smaller side of images of {height}x{width}; "
+                f"got {bandwidth}"
+            )
+        return [FrequencyFilter(mask(bandwidth, height, width))]
+
+
+class _WithoutWeights(TorchFunctionMode):
+    """Context in which ``torch.empty``, which torch's layers take their weights from, gives meta tensors.
+
+    ``torch.device("meta")`` would also take away the numbers that some networks compute as they are built.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        return func(*args, **(kwargs | {"device": "meta"} if func is torch.empty else kwargs))

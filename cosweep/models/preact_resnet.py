@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -29,7 +30,8 @@ class PreActResNet(Model):
             raise SpecError([Fault("blocks", "empty; give the number of blocks of each stage, such as [2, 2, 2, 2]")])
 
     def network(self, num_classes: int, shape: tuple[int, int, int]) -> nn.Module:
-        return _Network(shape[0], num_classes, self.width, self.blocks)
+        widths = [self.width * 2**stage for stage in range(len(self.blocks))]
+        return PreActNetwork(shape[0], num_classes, self.width, widths, self.blocks)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,14 +45,25 @@ class PreActResNet18(PreActResNet):
     blocks: tuple[int, ...] = number((2, 2, 2, 2), low=1, high=1000)
 
 
-class _Network(nn.Module):
-    def __init__(self, channels: int, num_classes: int, width: int, blocks: tuple[int, ...]) -> None:
+class PreActNetwork(nn.Module):
+    """3x3 stem, pre-activation blocks, mean over positions, linear head; each stage but the first halves the image.
+
+    Args:
+        channels: C of the images.
+        num_classes: K.
+        stem: Channels after the stem.
+        widths: Channels of each stage.
+        blocks: Blocks of each stage.
+    """
+
+    def __init__(
+        self, channels: int, num_classes: int, stem: int, widths: Sequence[int], blocks: Sequence[int]
+    ) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(channels, width, 3, padding=1, bias=False)
+        self.stem = nn.Conv2d(channels, stem, 3, padding=1, bias=False)
         layers: list[nn.Module] = []
-        fan_in = width
-        for stage, count in enumerate(blocks):
-            fan_out = width * 2**stage
+        fan_in = stem
+        for stage, (fan_out, count) in enumerate(zip(widths, blocks, strict=True)):
             for block in range(count):
                 layers.append(_Block(fan_in, fan_out, stride=2 if stage and not block else 1))
                 fan_in = fan_out

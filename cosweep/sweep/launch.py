@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import torch
 from rich.console import Console
 
 from cosweep.data import Dataset
-from cosweep.detection import DETECTORS
 from cosweep.errors import CosweepError, Fault, SpecError
 from cosweep.metrics import TrialStatus
 from cosweep.results.report import Report, make_report, write_report
@@ -24,6 +22,7 @@ from cosweep.sweep.definition import Sweep
 from cosweep.sweep.progress import ProgressDisplay, Tally, format_seconds
 from cosweep.sweep.tracking import Tracker, tracking_uri
 from cosweep.training import TrialSpec
+from cosweep.training.checks import Checker
 
 WORKER_RESTARTS = 2
 """How often a trial is run again after its worker process died."""
@@ -50,45 +49,24 @@ class Outcome:
 
 
 def load_datasets(specs: tuple[TrialSpec, ...]) -> dict[str, Dataset]:
-    """The images of each distinct source, by load key; checks that the interventions fit them.
+    """The images of each distinct source, by load key; checks that the trials fit them.
 
     Raises:
         CosweepError: If data are absent.
-        SpecError: If an intervention cannot act on them, with every such fault.
+        SpecError: If an intervention or a model cannot act on them, with every such fault.
     """
     datasets: dict[str, Dataset] = {}
-    checked: set[tuple[object, ...]] = set()
+    checker = Checker()
     faults: dict[Fault, None] = {}
     for spec in specs:
         key = spec.data.load_key
         if key not in datasets:
             datasets[key] = spec.data.load()
-        dataset = datasets[key]
-        faults |= dict.fromkeys(_probe_faults(spec, dataset))
-        for index, intervention in enumerate(spec.interventions):
-            if (key, intervention) in checked:
-                continue
-            checked.add((key, intervention))
-            try:
-                intervention.bind(dataset.num_classes, dataset.shape, torch.device("cpu"))
-            except CosweepError as error:
-                faults[Fault(f"trial.interventions.{index}", str(error))] = None
+        found = checker.faults(spec, datasets[key])
+        faults |= dict.fromkeys(Fault(f"trial.{fault.path}", fault.message) for fault in found)
     if faults:
         raise SpecError(faults)
     return datasets
-
-
-def _probe_faults(spec: TrialSpec, dataset: Dataset) -> Iterator[Fault]:
-    """A detector that gets too few probes could only ever call a trial healthy."""
-    steps = -(-len(dataset.y_train) // spec.optimizer.batch_size) * spec.optimizer.epochs
-    needed = DETECTORS[spec.stop.co.detector].confirm
-    probes = -(-steps // spec.probe.every)
-    if probes < needed:
-        yield Fault(
-            "trial.probe.every",
-            f"{spec.probe.every} leaves {probes} probes in {steps} steps; detector {spec.stop.co.detector} "
-            f"needs {needed} in a row for a verdict",
-        )
 
 
 def finished_trials(sweep: Sweep, store: Store) -> dict[str, dict[str, Any]]:

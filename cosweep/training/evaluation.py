@@ -11,12 +11,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cosweep.attacks import (
+    Norm,
     correct,
     gradient_and_logits,
     input_gradient,
     labels_right,
-    signed_step,
-    uniform_like,
+    step,
+    uniform_in_ball,
     withstands_pgd,
 )
 from cosweep.seeding import generator
@@ -53,7 +54,7 @@ class Prober:
 
     Attributes:
         x, y: (N, C, H, W) images inside ``box``, (N,) labels.
-        epsilon: Radius of the attacks.
+        epsilon, norm: Radius of the attacks, and of what ball.
         pgd_steps: Steps of PGD, alpha epsilon / 4, one restart.
         seed: Of the noise; the same for all probes of a trial.
     """
@@ -64,12 +65,13 @@ class Prober:
     pgd_steps: int
     box: Box
     seed: int
+    norm: Norm = "linf"
 
     def measure(self, model: nn.Module) -> Accuracies:
         """All accuracies and the gradient cosine of a model, which is left in the mode it was in."""
         with evaluating(model):
             gradient, logits = gradient_and_logits(model, self.x, self.y)
-            perturbed = self.x + signed_step(gradient, self.x, alpha=self.epsilon, box=self.box)
+            perturbed = self.x + step(gradient, self.x, alpha=self.epsilon, box=self.box, norm=self.norm)
             return Accuracies(
                 clean_acc=_share(labels_right(logits, self.y)),
                 fgsm_acc=_share(correct(model, perturbed, self.y)),
@@ -82,14 +84,15 @@ class Prober:
                     restarts=1,
                     box=self.box,
                     seed=self.seed,
+                    norm=self.norm,
                 ),
                 grad_cos=self._grad_cos(model, gradient),
             )
 
     def _grad_cos(self, model: nn.Module, gradient: Tensor) -> float:
-        """Mean cosine of the input gradients at x and x + U(-epsilon, epsilon)
+        """Mean cosine of the input gradients at x and at x + noise, uniform in the ball
         (Andriushchenko and Flammarion, NeurIPS 2020, equation 3)."""
-        noise = uniform_like(self.x, self.epsilon, generator(self.seed, "grad_cos"))
+        noise = uniform_in_ball(self.x, self.epsilon, generator(self.seed, "grad_cos"), self.norm)
         nearby = input_gradient(model, self.x + noise, self.y)
         # Gradients of confident models are tiny; torch's default would take those below 1e-8 for shorter.
         one, other = gradient.flatten(1).double(), nearby.flatten(1).double()
@@ -106,6 +109,7 @@ def robust_accuracy(
     restarts: int,
     box: Box,
     seed: int,
+    norm: Norm = "linf",
 ) -> float:
     """Fraction of examples that stay right under every iterate of PGD with alpha epsilon / 4.
 
@@ -126,6 +130,7 @@ def robust_accuracy(
                 box=box,
                 # Noise of its own, whatever the chunks before it drew and however early they ended.
                 rng=generator(seed + index, "pgd"),
+                norm=norm,
             )
             for index, (chunk_x, chunk_y) in enumerate(chunks)
         ]

@@ -237,7 +237,7 @@ def deterministic() -> Iterator[None]:
 def _prober(spec: TrialSpec, data: DeviceData) -> Prober:
     x, y = data.test_subset(spec.probe.examples)
     seed = derive_seed(spec.seed, "probe")
-    return Prober(x, y, spec.method.epsilon, spec.probe.pgd_steps, data.box, seed)
+    return Prober(x, y, spec.method.epsilon, spec.probe.pgd_steps, data.box, seed, spec.method.norm)
 
 
 def _probe(trainer: Trainer, measured: Accuracies, train_loss: float, train_acc: float) -> ProbeMetrics:
@@ -259,4 +259,5 @@ def _final_accuracy(spec: TrialSpec, data: DeviceData, trainer: Trainer) -> floa
     return robust_accuracy(
         trainer.model, x, y, epsilon=spec.method.epsilon, steps=spec.final.steps,
         restarts=spec.final.restarts, box=data.box, seed=derive_seed(spec.seed, "final"),
+        norm=spec.method.norm,
     )  # fmt: skip

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import copy
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from cosweep.data.batches import DeviceData
+from cosweep.methods import Batch
 from cosweep.seeding import derive_seed, generator
 from cosweep.training.schedules import SCHEDULES
 from cosweep.training.trial_spec import OptimizerSpec, TrialSpec
@@ -36,6 +39,7 @@ class Trainer:
         self._correct = torch.zeros((), device=device)
         self._seen = 0
         self._order = (-1, torch.empty(0))
+        self._memory = spec.method.fresh_memory(data.train_examples, data.shape, batch, device)
 
     @property
     def epoch(self) -> float:
@@ -50,20 +54,35 @@ class Trainer:
         self.lr = optimizer.lr_max * SCHEDULES[optimizer.schedule](done, optimizer.peak)
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr
-        x, y = self.data.train_batch(self._batch_index(), step)
-        self.model.train()
+        method = self.spec.method.at_epoch((step + 0.5) / self.steps_per_epoch)
+        number = step // method.replays
+        index = self._batch_index(number)
+        x, y = self.data.train_batch(index, number)
         rng = generator(self.spec.seed, "step", step)
-        loss, logits = self.spec.method.loss(self.model, x, y, self.data.box, rng)
+        self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        with self._model_draws():
+            loss, logits = method.backward(self.model, Batch(x, y, self.data.box, rng, index, self._memory))
         self.optimizer.step()
-        self._loss += loss.detach() * len(y)
-        self._correct += (logits.detach().argmax(dim=1) == y).sum()
+        self._loss += loss * len(y)
+        self._correct += (logits.argmax(dim=1) == y).sum()
         self._seen += len(y)
         self.step += 1
 
-    def _batch_index(self) -> Tensor:
-        epoch, position = divmod(self.step, self.steps_per_epoch)
+    @contextmanager
+    def _model_draws(self) -> Iterator[None]:
+        """Context in which dropout and its like draw numbers that depend on seed and step alone."""
+        if not self.spec.model.draws:
+            yield
+            return
+        devices = [self.data.device] if self.data.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(derive_seed(self.spec.seed, "model", self.step))
+            yield
+
+    def _batch_index(self, number: int) -> Tensor:
+        """Examples of a batch; batches are numbered over all epochs."""
+        epoch, position = divmod(number, self.steps_per_epoch)
         if self._order[0] != epoch:
             self._order = (epoch, self.data.epoch_order(epoch))
         batch = self.spec.optimizer.batch_size
@@ -85,6 +104,7 @@ class Trainer:
             "optimizer": copy.deepcopy(self.optimizer.state_dict()),
             "step": self.step,
             "lr": self.lr,
+            "memory": {name: value.clone() for name, value in self._memory.items()},
             "train": (self._loss.clone(), self._correct.clone(), self._seen),
         }
 
@@ -93,13 +113,15 @@ class Trainer:
         self.model.load_state_dict(snapshot["model"])
         self.optimizer.load_state_dict(copy.deepcopy(snapshot["optimizer"]))
         self.step, self.lr = snapshot["step"], snapshot["lr"]
+        self._memory = {name: value.clone() for name, value in snapshot["memory"].items()}
         loss, correct, self._seen = snapshot["train"]
         self._loss, self._correct = loss.clone(), correct.clone()
 
     def digest(self) -> str:
-        """SHA-256 of the model's state, bit for bit."""
+        """SHA-256 of the model's state and the method's memory, bit for bit."""
         digest = hashlib.sha256()
-        for name, value in sorted(self.model.state_dict().items()):
+        memory = {f"memory.{name}": value for name, value in self._memory.items()}
+        for name, value in sorted((self.model.state_dict() | memory).items()):
             digest.update(name.encode())
             digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()

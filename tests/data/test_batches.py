@@ -11,7 +11,7 @@ import torch
 
 from cosweep.data import Dataset, Intervention
 from cosweep.data.batches import DeviceData
-from cosweep.data.interventions import Inject, InjectOrthogonal
+from cosweep.data.injections import Inject, InjectOrthogonal
 from cosweep.data.sources import Digits
 from cosweep.units import Box
 from tests.tiny import CPU, digits, random_dataset
@@ -147,7 +147,7 @@ def test_held_out_images_carry_the_intervention_and_no_augmentation() -> None:
     data = device_data(random_dataset(), [Inject(beta=0.1)], "crop_flip")
     x, y = data.test_subset(20)
     assert torch.equal(y, plain[1])
-    torch.testing.assert_close(x, data.intervene(plain[0], y))
+    torch.testing.assert_close(x, data.intervene(plain[0], y, data.test_index(20)))
     torch.testing.assert_close((x - plain[0]).abs(), torch.full_like(x, 0.1), atol=1e-6, rtol=0)
 
 
@@ -171,8 +171,8 @@ def test_box_widens_to_what_an_injection_reaches() -> None:
 
 
 def test_a_given_box_is_taken_as_it_is() -> None:
-    assert device_data(digits(), [Inject(beta=0.25)], box=(0, 1)).box == (0, 1)
-    assert device_data(digits(), box=(-0.5, 1.5)).box == (-0.5, 1.5)
+    assert device_data(digits(), [Inject(beta=0.25)], box=(0, 1)).box == Box(0, 1)
+    assert device_data(digits(), box=(-0.5, 1.5)).box == Box(-0.5, 1.5)
 
 
 @pytest.mark.parametrize("level", [None, 64, 128, 192])

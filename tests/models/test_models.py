@@ -6,16 +6,19 @@ import pytest
 import torch
 from torch import nn
 
-from cosweep.models import MODELS
+from cosweep.errors import CosweepError, SpecError
+from cosweep.models import MODELS, Model
 from cosweep.models.normalize import Normalize
+from cosweep.models.wide_resnet import WideResNet
+from tests.models.small import built, small
 from tests.tiny import batch, weights_of
 
 SHAPES = [(1, 8, 8), (3, 32, 32)]
 
 
-def built(name: str, shape: tuple[int, int, int] = (1, 8, 8), classes: int = 10, seed: int = 0) -> nn.Sequential:
-    channels = shape[0]
-    return MODELS[name]().build(classes, shape, torch.full((channels,), 0.4), torch.full((channels,), 0.2), seed)
+def number_of_weights(model: Model) -> int:
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in model.network(10, (3, 32, 32)).parameters())
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -24,7 +27,7 @@ def built(name: str, shape: tuple[int, int, int] = (1, 8, 8), classes: int = 10,
 def test_logits_have_one_column_per_class(name: str, shape: tuple[int, int, int], classes: int) -> None:
     x, _ = batch(2, shape)
     with torch.no_grad():
-        logits = built(name, shape, classes).eval()(x)
+        logits = built(name, shape, classes=classes).eval()(x)
     assert logits.shape == (2, classes)
     assert torch.isfinite(logits).all()
 
@@ -72,6 +75,35 @@ def test_an_example_is_judged_alone_in_eval_mode(name: str) -> None:
         torch.testing.assert_close(model(x)[1:2], model(x[1:2]), atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_only_a_model_that_says_so_draws_random_numbers_as_it_trains(name: str) -> None:
+    x, _ = batch(2)
+    model = built(name).train()
+    before = torch.get_rng_state()
+    model(x)
+    assert MODELS[name].draws or torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("model", [*MODELS.values()], ids=[*MODELS])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_checking_a_model_of_any_size_is_quick_and_draws_nothing(
+    model: type[Model], shape: tuple[int, int, int]
+) -> None:
+    before = torch.get_rng_state()
+    model().check(1000, shape)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_network_that_halves_the_image_to_a_pixel_cannot_train_on_one_image() -> None:
+    model = small("preact_resnet", blocks=(1, 1, 1, 1))
+    model.check(10, (1, 8, 8), batch=2)
+    expected = (
+        r"^\{name: preact_resnet, .*\} cannot train on a batch of 1 images of 8x8 .*more than 1 value.*batch size$"
+    )
+    with pytest.raises(CosweepError, match=expected):
+        model.check(10, (1, 8, 8), batch=1)
+
+
 def test_normalised_images_have_mean_zero_and_deviation_one_per_channel() -> None:
     x, _ = batch(50, (3, 8, 8))
     x = x * torch.tensor([1.0, 0.5, 0.1]).view(1, 3, 1, 1)
@@ -82,8 +114,25 @@ def test_normalised_images_have_mean_zero_and_deviation_one_per_channel() -> Non
 
 def test_preact_resnet18_has_the_published_number_of_weights() -> None:
     """11,171,146 in kuangliu/pytorch-cifar, and 2 x 512 of the norm before the head that adversarial training adds."""
-    count = sum(parameter.numel() for parameter in built("preact_resnet18", (3, 32, 32)).parameters())
-    assert count == 11_171_146 + 1024
+    assert number_of_weights(MODELS["preact_resnet18"]()) == 11_171_146 + 1024
+
+
+@pytest.mark.parametrize(
+    ("depth", "width", "millions"), [(28, 10, 36.48), (34, 10, 46.16), (40, 4, 8.9), (16, 8, 11.0)]
+)
+def test_wide_resnet_has_the_published_number_of_weights(depth: int, width: int, millions: float) -> None:
+    """The paper prints one decimal, the adversarial training literature two."""
+    assert number_of_weights(WideResNet(depth=depth, width=width)) / 1e6 == pytest.approx(millions, abs=0.05)
+
+
+@pytest.mark.parametrize(("depth", "nearest"), [(11, "10 or 16"), (30, "28 or 34"), (33, "28 or 34"), (35, "34 or 40")])
+def test_a_depth_that_no_wide_resnet_has_is_answered_with_the_nearest(depth: int, nearest: str) -> None:
+    with pytest.raises(SpecError, match=rf"^depth: must be 6n \+ 4, got {depth}; write {nearest}$"):
+        WideResNet(depth=depth)
+
+
+def test_depth_of_a_wide_resnet_counts_all_its_convolutions() -> None:
+    assert sum(isinstance(m, nn.Conv2d) for m in built("wide_resnet", depth=16, width=2).modules()) == 16
 
 
 def test_small_cnn_is_one_convolution_and_one_linear_layer() -> None:

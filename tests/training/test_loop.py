@@ -9,17 +9,16 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from cosweep.attacks.gradients import Classifier
 from cosweep.detection import DETECTORS, Detector
 from cosweep.errors import SpecError
+from cosweep.methods import Batch
 from cosweep.methods.fgsm import FGSM
 from cosweep.metrics import ProbeMetrics, TrialState, TrialStatus
 from cosweep.training import TrialRun, TrialSpec, loop, run_trial
 from cosweep.training.loop import ReplayError, deterministic
 from cosweep.training.trainer import Trainer
-from cosweep.units import Box
 from tests.tiny import digits, tiny_spec
 
 
@@ -258,9 +257,9 @@ class Forgetful(FGSM):
 
     calls: ClassVar[list[int]] = []
 
-    def perturb(self, model: Classifier, x: Tensor, y: Tensor, box: Box, rng: torch.Generator) -> Tensor:
+    def perturb(self, model: nn.Module, batch: Batch) -> Tensor:
         self.calls.append(1)
-        return super().perturb(model, x, y, box, rng) / len(self.calls)
+        return super().perturb(model, batch) / len(self.calls)
 
 
 @pytest.mark.parametrize("confirm", [1, 3])

@@ -10,13 +10,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from cosweep.methods import METHODS
-from cosweep.models import MODELS
 from cosweep.training.evaluation import Prober
 from cosweep.training.schedules import SCHEDULES
 from cosweep.training.trainer import Trainer
+from tests.models.small import SMALL_MODELS
 from tests.tiny import digits, tiny_spec, tiny_trainer
-
-SMALL_MODELS = [name for name in MODELS if name != "preact_resnet18"]  # the same class, 100 times larger
 
 
 def advanced(trainer: Trainer, steps: int) -> str:
@@ -29,15 +27,19 @@ def varied(**changes: Any) -> Trainer:
     return tiny_trainer(tiny_spec(**changes))
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-@pytest.mark.parametrize("model", SMALL_MODELS)
+@pytest.mark.parametrize(
+    ("method", "optimizer", "model"),
+    [
+        *((method, "sgd", "preact_resnet") for method in METHODS),
+        *(("fgsm", optimizer, model) for optimizer in ("sgd", "adam") for model in SMALL_MODELS),
+    ],
+)
 def test_training_from_a_snapshot_retraces_every_bit(method: str, optimizer: str, model: str) -> None:
     def fresh() -> Trainer:
         return varied(
             data={"augment": "crop_flip"},
             interventions=[{"kind": "inject"}],
-            model=_model(model),
+            model=SMALL_MODELS[model],
             method={"name": method, "epsilon": "16/255"},
             optimizer={"name": optimizer, "lr_max": 0.01, "batch_size": 64, "epochs": 2},
         )
@@ -51,10 +53,6 @@ def test_training_from_a_snapshot_retraces_every_bit(method: str, optimizer: str
         rewound.restore(snapshot)
         assert (rewound.digest(), rewound.step, rewound.lr) == (digests[2], 3, snapshot["lr"])
     assert len(set(digests)) == 6
-
-
-def _model(name: str) -> dict[str, Any]:
-    return {"name": name, "width": 4, "blocks": [1, 1]} if name == "preact_resnet" else {"name": name}
 
 
 def test_restoring_brings_the_training_metrics_back() -> None:

@@ -20,7 +20,7 @@ from cosweep.training.trial_spec import column_of
 FULL = {
     "data": {"source": "image_parquet", "root": "here", "size": 32, "train_examples": 100},
     "interventions": [{"kind": "inject", "beta": "8/255"}, {"kind": "inject_orthogonal"}],
-    "method": {"name": "n_fgsm"},
+    "method": {"name": "pgd"},
 }
 
 
@@ -46,11 +46,18 @@ OTHER_NAMES: dict[tuple[str, ...], Any] = {
     ("data", "box"): [-1.0, 2.0],
     ("data", "augment"): "flip",
     ("data", "root"): "there",
+    ("model", "low_pass"): 4,
+    ("model", "high_pass"): 4,
     ("optimizer", "name"): "adam",
     ("optimizer", "schedule"): "constant",
     ("stop", "co", "detector"): "gap",
+    ("method", "norm"): "l2",
+    ("method", "warmup_epochs"): 2.0,
+    ("method", "attack_mode"): "eval",
+    ("interventions", "0", "carriers"): "dct_l2",
+    ("interventions", "1", "carriers"): "random_sign",
 }
-ONLY_CHOICE = {("final", "attack"), ("interventions", "0", "carriers"), ("interventions", "1", "carriers")}
+ONLY_CHOICE = {("final", "attack")}
 COMPONENTS = {
     ("data", "source"): {"source": "image_folder"},
     ("interventions", "0", "kind"): {"kind": "inject_orthogonal"},
@@ -67,6 +74,8 @@ def other(path: tuple[str, ...], value: Any) -> Any:
         return OTHER_NAMES[path]
     if path[-1] == "blocks":
         return [1, 2]
+    if isinstance(value, bool):
+        return not value
     assert isinstance(value, (int, float)), f"say in OTHER_NAMES what else {'.'.join(path)} can be"
     return value + 1 if isinstance(value, int) else value / 2
 
