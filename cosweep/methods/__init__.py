@@ -1,6 +1,6 @@
 """Training methods, one file each, named as in their papers."""
 
-from cosweep.methods.base import Method
+from cosweep.methods.base import Batch, Memory, Method
 from cosweep.methods.fgsm import FGSM
 from cosweep.methods.n_fgsm import NFGSM
 from cosweep.methods.pgd import PGD
@@ -13,4 +13,4 @@ METHODS: dict[str, type[Method]] = {
     "pgd": PGD,
 }
 
-__all__ = ["METHODS", "Method"]
+__all__ = ["METHODS", "Batch", "Memory", "Method"]
