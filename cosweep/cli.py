@@ -38,7 +38,7 @@ _width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160
 console = Console(highlight=False, width=_width)
 errors = Console(stderr=True, highlight=False)
 
-MENUS = ("methods", "interventions", "carriers", "models", "data", "detectors")
+MENUS = ("methods", "interventions", "carriers", "models", "data", "diagnostics", "detectors")
 
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change a place of the definition; repeatable.")
@@ -179,7 +179,7 @@ def status(
 @app.command()
 @reports_errors
 def query(
-    sql: Annotated[str, typer.Argument(metavar="SQL", help="Over the views trials and curves.")],
+    sql: Annotated[str, typer.Argument(metavar="SQL", help="Over the views trials, curves and snapshots.")],
     format: Annotated[Format, typer.Option(help="How rows are printed.")] = Format.TABLE,
     root: Root = "results",
 ) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from typing import Any
 
 
 class TrialStatus(StrEnum):
@@ -41,6 +43,7 @@ class ProbeMetrics:
         fgsm_acc: Accuracy under plain FGSM at the trial's epsilon.
         pgd_acc: Accuracy under PGD at the trial's epsilon.
         grad_cos: Mean cosine of the input gradients at x and at x + uniform noise.
+        diagnostics: Column to value of what else was measured.
     """
 
     step: int
@@ -52,7 +55,35 @@ class ProbeMetrics:
     train_loss: float = math.nan
     train_acc: float = math.nan
     grad_cos: float = math.nan
+    diagnostics: Mapping[str, float | list[float]] = field(default_factory=dict)
 
-    def to_dict(self) -> dict[str, float]:
+    def to_dict(self) -> dict[str, Any]:
         """Column name to value."""
-        return asdict(self)
+        row = asdict(self)
+        diagnostics: dict[str, Any] = row.pop("diagnostics")
+        return row | diagnostics
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A held-out image and its FGSM perturbation at one moment of the training; one row of ``snapshots``.
+
+    Attributes:
+        moment: ``before`` and ``after`` the breaking point, or ``end`` of a training that did not break.
+        step: Optimisation steps done.
+        example: Number of the image among the held-out ones.
+        label: Its class.
+        shape: (C, H, W).
+        original: Pixels before intervention, in that order.
+        intervened: Pixels as attacked.
+        delta: The perturbation.
+    """
+
+    moment: str
+    step: int
+    example: int
+    label: int
+    shape: list[int]
+    original: list[float]
+    intervened: list[float]
+    delta: list[float]

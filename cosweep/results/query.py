@@ -19,9 +19,9 @@ from cosweep.results.store import Store
 
 
 def run_query(store: Store, sql: str) -> pa.Table:
-    """Rows of a SQL statement over the views ``trials`` and ``curves``.
+    """Rows of a SQL statement over the views ``trials``, ``curves`` and ``snapshots``.
 
-    The connection has no access to files, so a statement can read the two views and nothing else.
+    The connection has no access to files, so a statement can read these views and nothing else.
 
     Raises:
         CosweepError: If the statement is wrong; names the columns that exist.
@@ -29,6 +29,8 @@ def run_query(store: Store, sql: str) -> pa.Table:
     tables = {"trials": store.trials()}
     if "curves" in sql.lower():
         tables["curves"] = store.curves()
+    if "snapshots" in sql.lower():
+        tables["snapshots"] = store.snapshots()
     connection = duckdb.connect(":memory:", config={"enable_external_access": False})
     try:
         connection.execute("SET TimeZone = 'UTC'")

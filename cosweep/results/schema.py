@@ -19,7 +19,17 @@ class Column(NamedTuple):
 
 
 _TEXT, _INT, _FLOAT, _BOOL = pa.string(), pa.int64(), pa.float64(), pa.bool_()
+_FLOATS = pa.list_(pa.float64())
 _TIME = pa.timestamp("us", tz="UTC")
+
+_ON = (
+    ("injected", "held-out images as trained on"),
+    ("clean", "original images"),
+    ("carrier_only", "the feature on images of zeros"),
+    ("reversed", "the feature subtracted"),
+    ("permuted", "the feature of a wrong class"),
+    ("orthogonal", "no feature, its span taken out"),
+)
 
 TRIAL_COLUMNS = (
     Column("trial_id", _TEXT, "short hash of the spec"),
@@ -51,9 +61,12 @@ TRIAL_COLUMNS = (
     Column("box_high", _FLOAT, "largest pixel that attacks were allowed"),
     Column("robust_acc", _FLOAT, "accuracy under the final evaluation, fraction"),
     Column("robust_attack", _TEXT, "the final evaluation, as attack-steps-restarts"),
+    *(Column(f"clean_acc_on_{name}", _FLOAT, f"{text}: accuracy without perturbation, fraction") for name, text in _ON),
+    *(Column(f"robust_acc_on_{name}", _FLOAT, f"{text}: accuracy under the final evaluation") for name, text in _ON),
     Column("steps", _INT, "optimisation steps done"),
     Column("train_seconds", _FLOAT, "seconds of training"),
     Column("probe_seconds", _FLOAT, "seconds of probes and replay"),
+    Column("diagnostic_seconds", _FLOAT, "seconds of diagnostics and snapshots"),
     Column("eval_seconds", _FLOAT, "seconds of the final evaluation"),
     Column("wall_seconds", _FLOAT, "seconds from start to finish"),
     Column("device", _TEXT, "device the trial ran on"),
@@ -76,6 +89,25 @@ CURVE_COLUMNS = (
     Column("fgsm_acc", _FLOAT, "accuracy under FGSM, fraction"),
     Column("pgd_acc", _FLOAT, "accuracy under PGD, fraction"),
     Column("grad_cos", _FLOAT, "mean cosine of input gradients at x and at x + noise"),
+    Column("curvature", _FLOAT, "mean largest eigenvalue of the loss's Hessian in the input"),
+    Column("delta_cos", _FLOAT, "mean cosine of the perturbations by FGSM and by PGD"),
+    Column("delta_high_share", _FLOAT, "share of the FGSM perturbation's energy in the upper half of the frequencies"),
+    Column("delta_spectrum", _FLOATS, "share of its energy by frequency, from 0"),
+    Column("abnormal_share", _FLOAT, "share of examples whose loss a step of RS-FGSM lowers"),
+    Column("distorted_share", _FLOAT, "share of examples right at both ends of the FGSM ray and wrong between"),
+    Column("ray_loss", _FLOATS, "mean loss at equal steps from x to x + delta"),
+)
+
+SNAPSHOT_COLUMNS = (
+    Column("trial_id", _TEXT, "short hash of the spec"),
+    Column("moment", _TEXT, "before or after the breaking point, or end of a training that did not break"),
+    Column("step", _INT, "optimisation steps done"),
+    Column("example", _INT, "number of the image among the held-out ones"),
+    Column("label", _INT, "its class"),
+    Column("shape", pa.list_(_INT), "channels, height, width"),
+    Column("original", _FLOATS, "pixels before intervention, in that order"),
+    Column("intervened", _FLOATS, "pixels as attacked"),
+    Column("delta", _FLOATS, "FGSM perturbation of the model at that step"),
 )
 
 _GIVEN = frozenset(

@@ -25,6 +25,7 @@ from cosweep.errors import CosweepError
 from cosweep.results.schema import (
     CURVE_COLUMNS,
     SCHEMA_VERSION,
+    SNAPSHOT_COLUMNS,
     SWEEP_COLUMN,
     TRIAL_COLUMNS,
     VERSION_KEY,
@@ -34,7 +35,7 @@ from cosweep.results.schema import (
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _READERS = 16
-_TABLES = {"trials": TRIAL_COLUMNS, "curves": CURVE_COLUMNS}
+_TABLES = {"trials": TRIAL_COLUMNS, "curves": CURVE_COLUMNS, "snapshots": SNAPSHOT_COLUMNS}
 
 
 @dataclass(frozen=True)
@@ -104,14 +105,23 @@ class Store:
         except OSError as error:
             raise self._unwritable(error) from error
 
-    def write_trial(self, sweep: str, row: dict[str, object], curve: list[dict[str, object]]) -> None:
-        """Write one trial's row and probes; a row of the same trial in the same sweep is replaced."""
+    def write_trial(
+        self,
+        sweep: str,
+        row: dict[str, object],
+        curve: list[dict[str, object]],
+        snapshots: list[dict[str, object]] | None = None,
+    ) -> None:
+        """Write one trial's row, probes and snapshots; those of the same trial in the same sweep are replaced."""
         trial_id = str(row["trial_id"])
-        probes = [{"trial_id": trial_id, **probe} for probe in curve]
-        curve_table = table_from_rows(probes, CURVE_COLUMNS)
-        row_table = table_from_rows([row], TRIAL_COLUMNS)
-        self._write_table("curves", sweep, trial_id, curve_table)
-        self._write_table("trials", sweep, trial_id, row_table)
+        written = {"curves": curve, "snapshots": snapshots, "trials": [row]}
+        tables = {
+            kind: table_from_rows([{"trial_id": trial_id, **item} for item in rows], _TABLES[kind])
+            for kind, rows in written.items()
+            if rows is not None and (rows or kind != "snapshots")
+        }
+        for kind, table in tables.items():
+            self._write_table(kind, sweep, trial_id, table)
 
     def write_sweep(self, name: str, record: dict[str, Any]) -> None:
         """Keep what was asked in a sweep: its definition, axes and number of trials."""
@@ -141,9 +151,15 @@ class Store:
 
     def curves(self, sweep: str | None = None) -> pa.Table:
         """Table ``curves`` of one sweep or of all; probes of trials without a row are left out."""
+        return self._of_trials("curves", sweep)
+
+    def snapshots(self, sweep: str | None = None) -> pa.Table:
+        """Table ``snapshots`` of one sweep or of all."""
+        return self._of_trials("snapshots", sweep)
+
+    def _of_trials(self, kind: str, sweep: str | None) -> pa.Table:
         rows = {_partition_and_stem(p) for p in self._files("trials", sweep)}
-        files = [p for p in self._files("curves", sweep) if _partition_and_stem(p) in rows]
-        return self._concat("curves", files)
+        return self._concat(kind, [p for p in self._files(kind, sweep) if _partition_and_stem(p) in rows])
 
     def trial(self, sweep: str, trial_id: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Row and probes of one finished trial."""

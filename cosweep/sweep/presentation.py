@@ -12,6 +12,7 @@ from rich.table import Table
 
 from cosweep.data import CARRIERS, INTERVENTIONS, SOURCES
 from cosweep.detection import DETECTORS
+from cosweep.diagnostics import DIAGNOSTICS
 from cosweep.methods import METHODS
 from cosweep.models import MODELS
 from cosweep.results.breaking_points import PIXEL_COLUMNS, Cell, format_value
@@ -23,6 +24,7 @@ from cosweep.sweep.progress import format_seconds
 _MENUS: Mapping[str, Mapping[str, Any]] = {
     "methods": METHODS,
     "interventions": INTERVENTIONS,
+    "diagnostics": DIAGNOSTICS,
     "carriers": CARRIERS,
     "models": MODELS,
     "data": SOURCES,

@@ -20,7 +20,6 @@ Row = dict[str, object]
 def finished_row(run: TrialRun, last: ProbeMetrics, data_hash: str, started_at: datetime) -> Row:
     """Row of a trial that ran to its end or was stopped."""
     spec, verdict = run.spec, run.verdict
-    final = spec.final
     return _row(spec, run.device, data_hash, started_at) | {
         "status": str(run.status),
         **verdict.to_dict(),
@@ -29,7 +28,9 @@ def finished_row(run: TrialRun, last: ProbeMetrics, data_hash: str, started_at: 
         "fgsm_acc": last.fgsm_acc,
         "pgd_acc": last.pgd_acc,
         "robust_acc": run.robust_acc,
-        "robust_attack": f"{final.attack}-{final.steps}-{final.restarts}",
+        "robust_attack": spec.final.label,
+        **{f"clean_acc_on_{name}": found.clean_acc for name, found in run.final.items()},
+        **{f"robust_acc_on_{name}": found.robust_acc for name, found in run.final.items()},
         "steps": run.steps,
         "box_low": run.box.low if run.box else None,
         "box_high": run.box.high if run.box else None,

@@ -11,15 +11,18 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
+import pyarrow as pa
+
 from cosweep.errors import CosweepError
 from cosweep.metrics import TrialStatus
+from cosweep.results.schema import CURVE_COLUMNS
 from cosweep.results.store import Store
 
 _PARENT = "mlflow.parentRunId"
 _SWEEP_TAG, _TRIAL_TAG, _STAMP_TAG = "cosweep.sweep", "trial_id", "cosweep.finished_at"
 _SUMMARY = ("clean_acc", "fgsm_acc", "pgd_acc", "robust_acc", "co_step", "co_epoch", "steps", "wall_seconds")
 _TAGS = ("state", "status", "co", "co_step", "intervention", "method", "model", "data_source")
-_CURVE = ("train_loss", "train_acc", "clean_acc", "fgsm_acc", "pgd_acc", "grad_cos", "lr")
+_CURVE = tuple(column.name for column in CURVE_COLUMNS if column.type == pa.float64() and column.name != "epoch")
 _METRICS_A_BATCH, _PARAMS_A_BATCH = 1000, 100
 
 
@@ -105,7 +108,7 @@ class SweepRuns:
             Metric(name, float(probe[name]), stamp, probe["step"])
             for probe in curve
             for name in _CURVE
-            if probe[name] is not None
+            if probe.get(name) is not None
         ]
         last = curve[-1]["step"] if curve else 0
         metrics += [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -55,7 +56,8 @@ def train_trial(
         row = finished_row(run, curve[-1], data_hash, started_at)
     except Exception as error:
         row = failed_row(spec, error, device, data_hash, started_at)
-    Store(results).write_trial(sweep, row, [dict(probe.to_dict()) for probe in curve])
+    snapshots = [asdict(snapshot) for snapshot in run.snapshots]
+    Store(results).write_trial(sweep, row, [probe.to_dict() for probe in curve], snapshots)
     tune.report({**_progress(run), "status": row["status"]})
 
 

@@ -7,6 +7,7 @@ from functools import partial
 
 import torch
 
+from cosweep.attacks.autoattack import check_installed
 from cosweep.data import Dataset, ImageSet
 from cosweep.detection import DETECTORS
 from cosweep.errors import CosweepError, Fault
@@ -31,7 +32,10 @@ class Checker:
         text = self._once((spec.model, spec.data.load_key, smallest), check)
         if text:
             yield Fault("model", text)
+        if spec.final.attack == "autoattack" and (text := self._once(("autoattack",), check_installed)):
+            yield Fault("final.attack", text)
         yield from probe_faults(spec, len(dataset.y_train))
+        yield from diagnostic_faults(spec, len(dataset.y_test))
 
     def _once(self, key: tuple[object, ...], check: Callable[[], object]) -> str:
         """Message of the check, or an empty text."""
@@ -54,6 +58,24 @@ def probe_faults(spec: TrialSpec, train_examples: int) -> Iterator[Fault]:
             "probe.every",
             f"{spec.probe.every} leaves {probes} probe{'s' if probes != 1 else ''} in {steps} steps; detector "
             f"{spec.stop.co.detector} needs {needed}: probe every {max(1, steps // needed)} or train longer",
+        )
+
+
+def diagnostic_faults(spec: TrialSpec, test_examples: int) -> Iterator[Fault]:
+    """Diagnostics that would take longer than the training that they are to show."""
+    probe, (forward, backward) = spec.probe, spec.method.cost
+    held_out = min(probe.examples, test_examples)
+    costs = {d.name: d.passes(probe.pgd_steps) * min(d.examples, held_out) for d in probe.diagnostics}
+    training = (forward + backward) * spec.optimizer.batch_size * probe.every
+    ratio = sum(costs.values()) / (training * probe.diagnostic_every)
+    if ratio > probe.diagnostic_limit:
+        dearest = max(costs, key=lambda name: costs[name])
+        enough = -(-sum(costs.values()) // (training * probe.diagnostic_limit))
+        yield Fault(
+            "probe.diagnostics",
+            f"cost {ratio:.3g} times the training between two measurements, by passes through the network (most: "
+            f"{dearest}), and may cost {probe.diagnostic_limit:g}; set probe.diagnostic_every to {enough:.0f}, "
+            f"give them fewer examples, or set probe.diagnostic_limit above {ratio:.3g}",
         )
 
 

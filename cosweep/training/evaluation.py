@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -20,7 +21,10 @@ from cosweep.attacks import (
     uniform_in_ball,
     withstands_pgd,
 )
+from cosweep.attacks.autoattack import withstands_autoattack
+from cosweep.diagnostics import Diagnostic, View
 from cosweep.seeding import generator
+from cosweep.training.trial_spec import FinalSpec
 from cosweep.units import Box
 
 _CHUNK = 512
@@ -57,6 +61,7 @@ class Prober:
         epsilon, norm: Radius of the attacks, and of what ball.
         pgd_steps: Steps of PGD, alpha epsilon / 4, one restart.
         seed: Of the noise; the same for all probes of a trial.
+        with_grad_cos: Whether to measure the gradient cosine.
     """
 
     x: Tensor
@@ -66,6 +71,7 @@ class Prober:
     box: Box
     seed: int
     norm: Norm = "linf"
+    with_grad_cos: bool = True
 
     def measure(self, model: nn.Module) -> Accuracies:
         """All accuracies and the gradient cosine of a model, which is left in the mode it was in."""
@@ -86,8 +92,19 @@ class Prober:
                     seed=self.seed,
                     norm=self.norm,
                 ),
-                grad_cos=self._grad_cos(model, gradient),
+                grad_cos=self._grad_cos(model, gradient) if self.with_grad_cos else math.nan,
             )
+
+    def diagnose(self, model: nn.Module, diagnostics: Sequence[Diagnostic]) -> dict[str, float | list[float]]:
+        """Columns of all diagnostics."""
+        measured: dict[str, float | list[float]] = {}
+        views: dict[int, View] = {}  # those of as many examples share their perturbations
+        with evaluating(model):
+            for diagnostic in diagnostics:
+                n = diagnostic.examples
+                view = View(model, self.x[:n], self.y[:n], self.epsilon, self.norm, self.box, self.pgd_steps, self.seed)
+                measured |= diagnostic.measure(views.setdefault(n, view))
+        return measured
 
     def _grad_cos(self, model: nn.Module, gradient: Tensor) -> float:
         """Mean cosine of the input gradients at x and at x + noise, uniform in the ball
@@ -116,7 +133,6 @@ def robust_accuracy(
     An example counts as broken by any iterate, its clean image included, so more steps or restarts never
     raise the number.
     """
-    chunks = zip(torch.split(x, _CHUNK), torch.split(y, _CHUNK), strict=True)
     with evaluating(model):
         standing = [
             withstands_pgd(
@@ -132,9 +148,50 @@ def robust_accuracy(
                 rng=generator(seed + index, "pgd"),
                 norm=norm,
             )
-            for index, (chunk_x, chunk_y) in enumerate(chunks)
+            for index, (chunk_x, chunk_y) in enumerate(_chunks(x, y))
         ]
     return _share(torch.cat(standing))
+
+
+@dataclass(frozen=True)
+class FinalAccuracies:
+    """Fractions of the held-out examples of one ablation, counted."""
+
+    clean_acc: float
+    robust_acc: float
+
+
+def final_accuracies(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    *,
+    final: FinalSpec,
+    num_classes: int,
+    epsilon: float,
+    norm: Norm,
+    box: Box,
+    seed: int,
+) -> FinalAccuracies:
+    """Accuracy without perturbation and under the final evaluation's attack."""
+    with evaluating(model):
+        clean = _share(torch.cat([correct(model, *chunk) for chunk in _chunks(x, y)]))
+        if final.attack == "autoattack":
+            standing = [
+                withstands_autoattack(
+                    model, *chunk, num_classes=num_classes, epsilon=epsilon, norm=norm, box=box, seed=seed + index
+                )
+                for index, chunk in enumerate(_chunks(x, y))
+            ]
+            return FinalAccuracies(clean, _share(torch.cat(standing)))
+    robust = robust_accuracy(
+        model, x, y, epsilon=epsilon, steps=final.steps, restarts=final.restarts, box=box, seed=seed, norm=norm
+    )
+    return FinalAccuracies(clean, robust)
+
+
+def _chunks(x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    return zip(torch.split(x, _CHUNK), torch.split(y, _CHUNK), strict=True)
 
 
 def _share(hits: Tensor) -> float:

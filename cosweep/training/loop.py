@@ -12,13 +12,14 @@ from typing import Any
 
 import torch
 
-from cosweep.data import Dataset
+from cosweep.attacks import fgsm
+from cosweep.data import Ablation, Dataset
 from cosweep.data.batches import DeviceData
 from cosweep.detection import DETECTORS, Detector, Verdict
 from cosweep.errors import CosweepError
-from cosweep.metrics import ProbeMetrics, TrialState, TrialStatus
+from cosweep.metrics import ProbeMetrics, Snapshot, TrialState, TrialStatus
 from cosweep.seeding import derive_seed
-from cosweep.training.evaluation import Accuracies, Prober, robust_accuracy
+from cosweep.training.evaluation import Accuracies, FinalAccuracies, Prober, evaluating, final_accuracies
 from cosweep.training.trainer import Trainer
 from cosweep.training.trial_spec import TrialSpec
 from cosweep.units import Box
@@ -32,6 +33,7 @@ class Timings:
 
     train_seconds: float = 0.0
     probe_seconds: float = 0.0
+    diagnostic_seconds: float = 0.0
     eval_seconds: float = 0.0
 
     @contextmanager
@@ -52,6 +54,8 @@ class TrialRun:
         status: How it ended; None while it runs.
         error: Why it ended early, if not by its own rules.
         robust_acc: Accuracy under the final evaluation; NaN until then.
+        final: By ablation, what the final evaluation found.
+        snapshots: Perturbations that were kept, in order of their steps.
         timings: Seconds by part.
         steps: Optimisation steps done; a replay's steps are not counted.
         total_steps: Steps of a trial that is not stopped.
@@ -66,6 +70,8 @@ class TrialRun:
         self.status: TrialStatus | None = None
         self.error = ""
         self.robust_acc = math.nan
+        self.final: dict[Ablation, FinalAccuracies] = {}
+        self.snapshots: list[Snapshot] = []
         self.timings = Timings()
         self.steps = 0
         self.total_steps = 0
@@ -93,6 +99,7 @@ class TrialRun:
         detector = DETECTORS[spec.stop.co.detector](data.num_classes)
         self.total_steps, self.steps_per_epoch = trainer.total_steps, trainer.steps_per_epoch
         replay = Replay(trainer, prober, detector)
+        probes = 0
         while self.status is None:
             due = min(spec.probe.every - trainer.step % spec.probe.every, trainer.total_steps - trainer.step)
             with self.timings.measure("train_seconds"):
@@ -102,11 +109,35 @@ class TrialRun:
             self.steps = trainer.step
             with self.timings.measure("probe_seconds"):
                 probe = _probe(trainer, prober.measure(trainer.model), train_loss, train_acc)
+                broken_before = self.verdict.co
                 self._judge(probe, detector, replay, last=trainer.step == trainer.total_steps)
             self._decide(probe, trainer)
+            with self.timings.measure("diagnostic_seconds"):
+                probes += 1
+                if spec.probe.diagnostics and (probes % spec.probe.diagnostic_every == 0 or self.status is not None):
+                    probe = replace(probe, diagnostics=prober.diagnose(trainer.model, spec.probe.diagnostics))
+                if self.verdict.co and not broken_before:
+                    with trainer.at(replay.healthy):
+                        self._keep_snapshots("before", data, trainer)
             yield probe
+        with self.timings.measure("diagnostic_seconds"):
+            self._keep_snapshots("after" if self.verdict.co else "end", data, trainer)
         with self.timings.measure("eval_seconds"):
-            self.robust_acc = _final_accuracy(spec, data, trainer)
+            self.final = {ablation: _final(spec, data, trainer, ablation) for ablation in spec.final.on}
+            self.robust_acc = self.final["injected"].robust_acc
+
+    def _keep_snapshots(self, moment: str, data: DeviceData, trainer: Trainer) -> None:
+        """Keep what FGSM makes of the first held-out images at the trainer's weights."""
+        count, method = self.spec.probe.snapshots, self.spec.method
+        if not count:
+            return
+        x, y = data.test_subset(count)
+        index = data.test_index(count)
+        with evaluating(trainer.model):
+            deltas = fgsm(trainer.model, x, y, method.epsilon, data.box, method.norm)
+        for original, intervened, delta, number, label in zip(data.x_test[index], x, deltas, index, y, strict=True):
+            pixels = [image.flatten().tolist() for image in (original, intervened, delta)]
+            self.snapshots.append(Snapshot(moment, trainer.step, int(number), int(label), list(data.shape), *pixels))
 
     def _judge(self, probe: ProbeMetrics, detector: Detector, replay: Replay, *, last: bool) -> None:
         found_before = detector.verdict.co
@@ -158,13 +189,13 @@ class Replay:
 
     def __init__(self, trainer: Trainer, prober: Prober, detector: Detector) -> None:
         self.trainer, self.prober, self.detector = trainer, prober, detector
-        self._healthy: dict[str, Any] = trainer.snapshot()
+        self.healthy: dict[str, Any] = trainer.snapshot()
         self._onset: tuple[int, str] | None = None
 
     def remember(self) -> None:
         """Keep the state at a healthy probe, or the trace to retrace at the first suspect one."""
         if not self.detector.suspect:
-            self._healthy, self._onset = self.trainer.snapshot(), None
+            self.healthy, self._onset = self.trainer.snapshot(), None
         elif self._onset is None:
             self._onset = (self.trainer.step, self.trainer.digest())
 
@@ -178,7 +209,7 @@ class Replay:
             self._onset = (self.trainer.step, self.trainer.digest())
         onset_step, onset_digest = self._onset
         present = self.trainer.snapshot()
-        self.trainer.restore(self._healthy)
+        self.trainer.restore(self.healthy)
         first = onset_step
         collapsed: list[tuple[int, bool]] = []
         while self.trainer.step < onset_step:
@@ -187,7 +218,7 @@ class Replay:
             collapsed.append((probe.step, self.detector.collapsed(probe)))
         if self.trainer.digest() != onset_digest:
             raise ReplayError(
-                f"the replay of steps {self._healthy['step']}-{onset_step} did not retrace the training; "
+                f"the replay of steps {self.healthy['step']}-{onset_step} did not retrace the training; "
                 "an operation of this model or method is not deterministic on this device"
             )
         for step, looks_collapsed in reversed(collapsed):
@@ -237,7 +268,8 @@ def deterministic() -> Iterator[None]:
 def _prober(spec: TrialSpec, data: DeviceData) -> Prober:
     x, y = data.test_subset(spec.probe.examples)
     seed = derive_seed(spec.seed, "probe")
-    return Prober(x, y, spec.method.epsilon, spec.probe.pgd_steps, data.box, seed, spec.method.norm)
+    method, probe = spec.method, spec.probe
+    return Prober(x, y, method.epsilon, probe.pgd_steps, data.box, seed, method.norm, probe.grad_cos)
 
 
 def _probe(trainer: Trainer, measured: Accuracies, train_loss: float, train_acc: float) -> ProbeMetrics:
@@ -254,10 +286,16 @@ def _probe(trainer: Trainer, measured: Accuracies, train_loss: float, train_acc:
     )
 
 
-def _final_accuracy(spec: TrialSpec, data: DeviceData, trainer: Trainer) -> float:
-    x, y = data.test_subset(spec.final.examples)
-    return robust_accuracy(
-        trainer.model, x, y, epsilon=spec.method.epsilon, steps=spec.final.steps,
-        restarts=spec.final.restarts, box=data.box, seed=derive_seed(spec.seed, "final"),
+def _final(spec: TrialSpec, data: DeviceData, trainer: Trainer, ablation: Ablation) -> FinalAccuracies:
+    x, y = data.test_subset(spec.final.examples, ablation)
+    return final_accuracies(
+        trainer.model,
+        x,
+        y,
+        final=spec.final,
+        num_classes=data.num_classes,
+        epsilon=spec.method.epsilon,
         norm=spec.method.norm,
-    )  # fmt: skip
+        box=data.box,
+        seed=derive_seed(spec.seed, "final"),
+    )

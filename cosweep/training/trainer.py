@@ -117,6 +117,16 @@ class Trainer:
         loss, correct, self._seen = snapshot["train"]
         self._loss, self._correct = loss.clone(), correct.clone()
 
+    @contextmanager
+    def at(self, snapshot: dict[str, Any]) -> Iterator[None]:
+        """Context in which the training stands at a snapshot."""
+        present = self.snapshot()
+        self.restore(snapshot)
+        try:
+            yield
+        finally:
+            self.restore(present)
+
     def digest(self) -> str:
         """SHA-256 of the model's state and the method's memory, bit for bit."""
         digest = hashlib.sha256()

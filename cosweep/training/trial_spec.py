@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
-from cosweep.data import INTERVENTIONS, SOURCES, Intervention, Source
+from cosweep.data import INTERVENTIONS, SOURCES, Ablation, Intervention, Source
 from cosweep.data.sources import Digits
 from cosweep.detection import DETECTORS
+from cosweep.diagnostics import DIAGNOSTICS, Diagnostic
+from cosweep.errors import Fault, SpecError
 from cosweep.methods import METHODS, Method
 from cosweep.methods.fgsm import FGSM
 from cosweep.models import MODELS, Model
@@ -17,7 +19,13 @@ from cosweep.models.preact_resnet import PreActResNet
 from cosweep.specs import Menus, Spec, build, choice, number, spec_hash
 from cosweep.training.schedules import SCHEDULES
 
-MENUS: Menus = {Source: SOURCES, Intervention: INTERVENTIONS, Model: MODELS, Method: METHODS}
+MENUS: Menus = {
+    Source: SOURCES,
+    Intervention: INTERVENTIONS,
+    Model: MODELS,
+    Method: METHODS,
+    Diagnostic: DIAGNOSTICS,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,21 +52,62 @@ class OptimizerSpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeSpec(Spec):
-    """What is measured every ``every`` steps, on a fixed held-out set of ``examples`` images."""
+    """What is measured every ``every`` steps, on a fixed held-out set of ``examples`` images.
+
+    Attributes:
+        every: Steps between probes.
+        examples: Held-out images, the same for all trials.
+        pgd_steps: Of the probe's PGD, alpha epsilon / 4, one restart.
+        grad_cos: Whether to measure the gradient cosine, for two more passes.
+        diagnostics: What to measure besides, at every ``diagnostic_every``-th probe.
+        diagnostic_limit: Passes that the diagnostics may cost, as a multiple of the training's in the same time.
+        snapshots: Held-out images whose perturbations before and after the breaking point are kept.
+    """
 
     every: int = number(11, low=1)
     examples: int = number(256, low=1)
     pgd_steps: int = number(10, low=1)
+    grad_cos: bool = True
+    diagnostics: tuple[Diagnostic, ...] = ()
+    diagnostic_every: int = number(1, low=1)
+    diagnostic_limit: float = number(1.0, above=0.0)
+    snapshots: int = number(0, low=0, high=1000)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        names = [diagnostic.name for diagnostic in self.diagnostics]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise SpecError([Fault("diagnostics", f"{', '.join(twice)} stands there twice; leave one")])
 
 
 @dataclass(frozen=True, kw_only=True)
 class FinalSpec(Spec):
-    """The robust evaluation at the end: PGD with alpha epsilon / 4 and random restarts."""
+    """The robust evaluation at the end.
 
-    attack: Literal["pgd"] = "pgd"
+    Attributes:
+        attack: ``pgd`` with alpha epsilon / 4, or ``autoattack``: APGD-CE, APGD-T and Square.
+        steps: Of PGD; AutoAttack has its own.
+        restarts: Random ones, of PGD.
+        examples: Held-out images.
+        on: Which images to evaluate on: as trained on, and ablations of them.
+    """
+
+    attack: Literal["pgd", "autoattack"] = "pgd"
     steps: int = number(50, low=1)
     restarts: int = number(10, low=1)
     examples: int = number(1000, low=1)
+    on: tuple[Ablation, ...] = ("injected",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if "injected" not in self.on or len(set(self.on)) < len(self.on):
+            text = f"expected injected (the images as trained on) and others at most once, got {list(self.on)}"
+            raise SpecError([Fault("on", text)])
+
+    @property
+    def label(self) -> str:
+        """The attack as ``robust_attack`` names it."""
+        return f"pgd-{self.steps}-{self.restarts}" if self.attack == "pgd" else self.attack
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +138,11 @@ class TrialSpec(Spec):
     final: FinalSpec = field(default_factory=FinalSpec)
     stop: StopSpec = field(default_factory=StopSpec)
     seed: int = number(0, low=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.stop.co.detector == "grad_cos" and not self.probe.grad_cos:
+            raise SpecError([Fault("probe.grad_cos", "is false, and detector grad_cos reads it; set it to true")])
 
     @classmethod
     def from_dict(cls, raw: object) -> TrialSpec:
@@ -136,7 +190,7 @@ def flat_columns(spec: TrialSpec) -> dict[str, Any]:
         for path, value in _leaves((section,), plain[section]):
             if path == ("stop", "co", "after_steps") and value == NEVER:
                 value = None
-            row[column_of(path)] = ",".join(map(str, value)) if isinstance(value, list) else value
+            row[column_of(path)] = (",".join(map(str, value)) or None) if isinstance(value, list) else value
     return row | {"seed": spec.seed}
 
 
@@ -144,6 +198,10 @@ def _leaves(path: tuple[str, ...], value: Any) -> Iterator[tuple[tuple[str, ...]
     if isinstance(value, dict):
         for name, item in value.items():
             yield from _leaves((*path, name), item)
+    elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        yield path, [item["name"] for item in value]
+        for index, item in enumerate(value):
+            yield from _leaves((*path, str(index)), {k: v for k, v in item.items() if k != "name"})
     else:
         yield path, value
 

@@ -21,16 +21,19 @@ FULL = {
     "data": {"source": "image_parquet", "root": "here", "size": 32, "train_examples": 100},
     "interventions": [{"kind": "inject", "beta": "8/255"}, {"kind": "inject_orthogonal"}],
     "method": {"name": "pgd"},
+    "probe": {"diagnostics": [{"name": "curvature"}, {"name": "ray"}]},
 }
 
 
 def leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
-    if items is None or path[-1:] == ("blocks",):
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from leaves(item, (*path, key))
+    elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        for index, item in enumerate(value):
+            yield from leaves(item, (*path, str(index)))
+    else:
         yield path, value
-        return
-    for key, item in items:
-        yield from leaves(item, (*path, str(key)))
 
 
 def with_leaf(raw: dict[str, Any], path: tuple[str, ...], value: Any) -> dict[str, Any]:
@@ -38,7 +41,7 @@ def with_leaf(raw: dict[str, Any], path: tuple[str, ...], value: Any) -> dict[st
     place: Any = changed
     for key in path[:-1]:
         place = place[int(key) if isinstance(place, list) else key]
-    place[path[-1]] = value
+    place[int(path[-1]) if isinstance(place, list) else path[-1]] = value
     return changed
 
 
@@ -50,6 +53,9 @@ OTHER_NAMES: dict[tuple[str, ...], Any] = {
     ("model", "high_pass"): 4,
     ("optimizer", "name"): "adam",
     ("optimizer", "schedule"): "constant",
+    ("final", "attack"): "autoattack",
+    ("final", "on"): ["injected", "clean"],
+    ("model", "blocks"): [1, 2],
     ("stop", "co", "detector"): "gap",
     ("method", "norm"): "l2",
     ("method", "warmup_epochs"): 2.0,
@@ -57,23 +63,22 @@ OTHER_NAMES: dict[tuple[str, ...], Any] = {
     ("interventions", "0", "carriers"): "dct_l2",
     ("interventions", "1", "carriers"): "random_sign",
 }
-ONLY_CHOICE = {("final", "attack")}
 COMPONENTS = {
     ("data", "source"): {"source": "image_folder"},
     ("interventions", "0", "kind"): {"kind": "inject_orthogonal"},
     ("interventions", "1", "kind"): {"kind": "inject"},
     ("model", "name"): {"name": "small_cnn"},
     ("method", "name"): {"name": "fgsm"},
+    ("probe", "diagnostics", "0", "name"): {"name": "abnormal"},
+    ("probe", "diagnostics", "1", "name"): {"name": "delta_cos"},
 }
-FULL_LEAVES = [(path, value) for path, value in leaves(TrialSpec.from_dict(FULL).to_dict()) if path not in ONLY_CHOICE]
+FULL_LEAVES = [(path, value) for path, value in leaves(TrialSpec.from_dict(FULL).to_dict())]
 
 
 def other(path: tuple[str, ...], value: Any) -> Any:
     """A valid value that differs from the one given."""
     if path in OTHER_NAMES:
         return OTHER_NAMES[path]
-    if path[-1] == "blocks":
-        return [1, 2]
     if isinstance(value, bool):
         return not value
     assert isinstance(value, (int, float)), f"say in OTHER_NAMES what else {'.'.join(path)} can be"
@@ -85,9 +90,7 @@ def test_every_changed_field_gives_another_id(path: tuple[str, ...], value: Any)
     raw = TrialSpec.from_dict(FULL).to_dict()
     if path in COMPONENTS:
         kept = {"root": "here"} if path[0] == "data" else {}
-        changed = with_leaf(raw, path[:-1], kept | COMPONENTS[path]) if len(path) < 3 else copy.deepcopy(raw)
-        if len(path) == 3:
-            changed["interventions"][int(path[1])] = COMPONENTS[path]
+        changed = with_leaf(raw, path[:-1], kept | COMPONENTS[path])
     else:
         changed = with_leaf(raw, path, other(path, value))
     assert TrialSpec.from_dict(changed).trial_id != TrialSpec.from_dict(raw).trial_id
@@ -182,8 +185,11 @@ def test_every_scalar_has_one_column_of_its_own(method: str, model: str) -> None
         column = column_of(path)
         assert column not in columns, f"{path} and {columns.get(column)} share a column"
         columns[column] = path
-        if path[-1] == "blocks":
+        if isinstance(value, list):
             assert row[column] == ",".join(map(str, value))
+        elif path[:2] == ("probe", "diagnostics") and path[-1] == "name":
+            columns[column] = path  # joined into one column
+            assert row["probe_diagnostics"] == "curvature,ray"
         elif path[-1] != "kind":
             assert row[column] == value
     assert row["intervention"] == "inject+inject_orthogonal"

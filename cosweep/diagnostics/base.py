@@ -1,0 +1,78 @@
+"""What a diagnostic is: a measurement of the model on the first examples of the probe set."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from torch import Tensor, nn
+
+from cosweep.attacks import Norm, fgsm, pgd
+from cosweep.seeding import generator
+from cosweep.specs import Component, number
+from cosweep.units import Box
+
+Measured = Mapping[str, float | list[float]]
+
+
+@dataclass(frozen=True)
+class View:
+    """A model in eval mode and the held-out images that it is looked at with.
+
+    Attributes:
+        model: Maps pixels to logits.
+        x, y: (N, C, H, W) intervened images, (N,) labels.
+        epsilon, norm, box: Of the attacks.
+        pgd_steps: Steps of PGD, alpha epsilon / 4.
+        seed: Of all noise; the same at every probe of a trial.
+    """
+
+    model: nn.Module
+    x: Tensor
+    y: Tensor
+    epsilon: float
+    norm: Norm
+    box: Box
+    pgd_steps: int
+    seed: int
+
+    @cached_property
+    def fgsm_delta(self) -> Tensor:
+        """(N, C, H, W) perturbation by FGSM."""
+        return fgsm(self.model, self.x, self.y, self.epsilon, self.box, self.norm)
+
+    @cached_property
+    def pgd_delta(self) -> Tensor:
+        """(N, C, H, W) perturbation by PGD."""
+        return pgd(
+            self.model,
+            self.x,
+            self.y,
+            epsilon=self.epsilon,
+            alpha=self.epsilon / 4,
+            steps=self.pgd_steps,
+            box=self.box,
+            rng=generator(self.seed, "delta"),
+            norm=self.norm,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diagnostic(Component):
+    """Base of the diagnostics.
+
+    Attributes:
+        examples: Number of held-out images, the first of the probe's.
+    """
+
+    examples: int = number(64, low=1)
+
+    @abstractmethod
+    def passes(self, pgd_steps: int) -> float:
+        """Forward and backward passes per example, counted together; what its cost is judged by."""
+
+    @abstractmethod
+    def measure(self, view: View) -> Measured:
+        """Column of ``curves`` to value."""

@@ -1,0 +1,89 @@
+"""Curvature of the loss in the input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from cosweep.diagnostics.base import Diagnostic, Measured, View
+from cosweep.seeding import generator
+from cosweep.specs import number
+
+_SMALLEST = 1e-12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curvature(Diagnostic):
+    """Mean over the examples of the largest eigenvalue of the Hessian of the cross-entropy in the input.
+
+    By Lanczos from a random vector, each example on its own. A network of ReLUs has a Hessian of rank K - 1
+    at most, so that as many iterations are exact.
+
+    Attributes:
+        iterations: Hessian-vector products an example.
+    """
+
+    name: ClassVar[str] = "curvature"
+    source: ClassVar[str] = "Ortiz-Jimenez et al., TMLR 2023, section 5; column curvature"
+
+    iterations: int = number(10, low=1, high=1000)
+
+    def passes(self, pgd_steps: int) -> float:
+        return 2 + 2 * self.iterations
+
+    def measure(self, view: View) -> Measured:
+        x = view.x.detach().requires_grad_()
+        with torch.enable_grad():
+            loss = functional.cross_entropy(view.model(x), view.y, reduction="sum")
+            (gradient,) = torch.autograd.grad(loss, x, create_graph=True)
+
+        def product(vectors: Tensor) -> Tensor:
+            (out,) = torch.autograd.grad(gradient, x, vectors, retain_graph=True, materialize_grads=True)
+            return out
+
+        if not gradient.requires_grad:  # a loss that is linear in x
+            return {"curvature": 0.0}
+        start = torch.randn(x.shape, generator=generator(view.seed, "curvature")).to(x.device)
+        return {"curvature": largest_eigenvalues(product, start, self.iterations).mean().item()}
+
+
+def largest_eigenvalues(product: Callable[[Tensor], Tensor], start: Tensor, iterations: int) -> Tensor:
+    """(N,) float64 largest eigenvalue of each of N symmetric matrices, from below, by the Lanczos method.
+
+    Args:
+        product: Maps (N, ...) vectors to (N, ...) products with the matrices.
+        start: (N, ...) vectors to start from.
+        iterations: Products; as many as the rank, and one more, are exact.
+    """
+    examples, size = len(start), start[0].numel()
+    vector = start.flatten(1).double()
+    vector = vector / vector.norm(dim=1, keepdim=True)
+    basis: list[Tensor] = []
+    diagonal: list[Tensor] = []
+    beside: list[Tensor] = []
+    for _ in range(min(iterations, size)):
+        basis.append(vector)
+        image = product(vector.to(start.dtype).view_as(start)).flatten(1).double()
+        diagonal.append((vector * image).sum(dim=1))
+        known = torch.stack(basis, dim=1)
+        for _ in range(2):  # once is not enough in finite precision
+            image = image - torch.einsum("nkd,nk->nd", known, torch.einsum("nkd,nd->nk", known, image))
+        length = image.norm(dim=1)
+        # float32 products leave a rest where none should be; a direction of that size is noise.
+        goes_on = length > 1e-6 * torch.stack(diagonal).abs().amax(dim=0).clamp_min(_SMALLEST)
+        beside.append(length * goes_on)
+        vector = image / length.clamp_min(_SMALLEST)[:, None] * goes_on[:, None]
+    matrix = torch.zeros(examples, len(basis), len(basis), dtype=torch.float64, device=start.device)
+    # An example whose space is used up gets its first entry, which is below the eigenvalue sought, from then on.
+    used_up = torch.stack([torch.zeros_like(beside[0]).bool()] + [b == 0 for b in beside[:-1]]).cumsum(dim=0) > 0
+    for k, entry in enumerate(diagonal):
+        matrix[:, k, k] = torch.where(used_up[k], diagonal[0], entry)
+    for k, entry in enumerate(beside[:-1]):
+        matrix[:, k, k + 1] = matrix[:, k + 1, k] = entry
+    eigenvalues: Tensor = torch.linalg.eigvalsh(matrix)
+    return eigenvalues[:, -1]
