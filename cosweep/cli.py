@@ -115,7 +115,7 @@ def _print_outcome(outcome: Outcome, root: str, command: str) -> None:
     where = f"{root}/reports/{report.sweep}"
     suffix = "" if root == "results" else f" --root {shlex.quote(root)}"
     places = [
-        ("figure", f"{where}/phase.png"),
+        ("figures", f"{where}/*.png"),
         ("tables", f'{where}/*.csv; cosweep query "SELECT * FROM trials"{suffix}'),
         ("MLflow", f"{outcome.mlflow_uri}; cosweep ui {report.sweep}{suffix}" if outcome.mlflow_uri else "off"),
     ]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 
 class TrialStatus(StrEnum):
@@ -25,6 +25,18 @@ class TrialState(StrEnum):
     RECOVERED = "recovered"
     DIVERGED = "diverged"
     NOT_ROBUST = "not_robust"
+
+
+Ablation = Literal["injected", "clean", "carrier_only", "reversed", "permuted", "orthogonal"]
+ABLATIONS: dict[Ablation, str] = {
+    "injected": "held-out images as trained on",
+    "clean": "original images",
+    "carrier_only": "the feature on images of zeros",
+    "reversed": "the feature subtracted",
+    "permuted": "the feature of a wrong class",
+    "orthogonal": "no feature, its span taken out",
+}
+"""Versions of the held-out images that a trained model may be evaluated on."""
 
 
 @dataclass(frozen=True)

@@ -144,6 +144,7 @@ def test_report_writes_figure_and_tables_and_shows_the_phase_table(folder: Path)
     assert "1/1 @123" in result.output
     assert {p.name for p in (folder / "results/reports/s").iterdir()} == {
         "phase.png",
+        "curves.png",
         "phase.csv",
         "breaking_points.csv",
     }

@@ -1,6 +1,5 @@
 """Data of a trial: sources, carriers, interventions and batches on a device."""
 
-from cosweep.data.ablations import ABLATIONS, Ablation
 from cosweep.data.carriers import CARRIERS
 from cosweep.data.injections import Grouped, Inject, InjectOrthogonal, Partial, Shared, Shuffled
 from cosweep.data.interventions import ImageSet, Intervention
@@ -20,11 +19,9 @@ INTERVENTIONS: dict[str, type[Intervention]] = {
 }
 
 __all__ = [
-    "ABLATIONS",
     "CARRIERS",
     "INTERVENTIONS",
     "SOURCES",
-    "Ablation",
     "Dataset",
     "ImageSet",
     "Intervention",

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from cosweep.data.injections import project_out
 from cosweep.data.interventions import BoundIntervention
+from cosweep.metrics import Ablation
 from cosweep.seeding import generator
-
-Ablation = Literal["injected", "clean", "carrier_only", "reversed", "permuted", "orthogonal"]
-ABLATIONS: tuple[Ablation, ...] = get_args(Ablation)
 
 
 def ablated(

@@ -9,9 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cosweep.data.ablations import Ablation, ablated
+from cosweep.data.ablations import ablated
 from cosweep.data.interventions import ImageSet, Intervention
 from cosweep.data.sources import Dataset, Source
+from cosweep.metrics import Ablation
 from cosweep.seeding import generator
 from cosweep.units import Box
 

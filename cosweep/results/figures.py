@@ -39,7 +39,7 @@ def phase_figure(diagram: PhaseDiagram, title: str) -> bytes:
     axes.set_ylabel(diagram.row_axis)
     axes.set_title(title, fontsize=10)
     figure.colorbar(image, label="P(CO)")
-    return _png(figure)
+    return png(figure)
 
 
 def _scatter_figure(diagram: PhaseDiagram, title: str) -> bytes:
@@ -55,7 +55,7 @@ def _scatter_figure(diagram: PhaseDiagram, title: str) -> bytes:
     axes.set_ylabel(diagram.row_axis)
     axes.set_title(title, fontsize=10)
     figure.colorbar(points, label="P(CO)")
-    return _png(figure)
+    return png(figure)
 
 
 def _position(values: tuple[Value, ...], value: Value) -> float:
@@ -66,10 +66,11 @@ def _position(values: tuple[Value, ...], value: Value) -> float:
 def _empty_figure(title: str) -> bytes:
     figure = Figure(figsize=(5, 2), dpi=150)
     figure.text(0.5, 0.5, f"{title}\n\nno trial has finished yet", ha="center", va="center")
-    return _png(figure)
+    return png(figure)
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """The figure as the bytes of a PNG file."""
     content = io.BytesIO()
     figure.savefig(content, format="png")
     return content.getvalue()

@@ -22,12 +22,16 @@ class Report:
     Attributes:
         sweep: Its name.
         trials: Its rows of ``trials``.
-        diagram: P(CO) over its axes.
+        curves: Their rows of ``curves``.
+        axes: Columns that the space varies.
+        diagram: P(CO) over them.
         asked: How many trials its definition has.
     """
 
     sweep: str
     trials: pa.Table
+    curves: pa.Table
+    axes: tuple[str, ...]
     diagram: PhaseDiagram
     asked: int
 
@@ -45,20 +49,25 @@ class Report:
         return numbers
 
     def files(self) -> dict[str, bytes]:
-        """File name to content: the phase diagram as PNG and CSV, and the breaking points as CSV."""
+        """File name to content: figures as PNG; the phase diagram and the breaking points as CSV."""
+        from cosweep.results.curve_figures import ablations_figure, curves_figure
         from cosweep.results.figures import phase_figure
 
         names = ["trial_id", "epsilon", "beta", "intervention", "method", "seed", "state", "co", "co_step"]
         points = self.trials.select([*names, "co_step_low", "co_step_high", "co_epoch", "co_reason"])
         done = self.trials.num_rows
         partial = "" if done >= self.asked else f" ({done} of {self.asked} trials so far)"
-        return {
+        trials, curves = self.trials.to_pylist(), self.curves.to_pylist()
+        files = {
             "phase.png": phase_figure(
                 self.diagram, f"{self.sweep}: trials with CO, and median breaking point{partial}"
             ),
+            "curves.png": curves_figure(trials, curves, self.axes, f"{self.sweep}: median over trials{partial}"),
+            "ablations.png": ablations_figure(trials, self.axes, f"{self.sweep}: mean over trials{partial}"),
             "phase.csv": to_csv(pa.Table.from_pylist(phase_rows(self.diagram))),
             "breaking_points.csv": to_csv(points),
         }
+        return {name: content for name, content in files.items() if content is not None}
 
 
 def make_report(store: Store, sweep: str, record: dict[str, Any] | None = None) -> Report:
@@ -76,7 +85,10 @@ def make_report(store: Store, sweep: str, record: dict[str, Any] | None = None) 
     trials = asked_trials(store, sweep, record).sort_by(
         [("epsilon", "ascending"), ("beta", "ascending"), ("seed", "ascending")]
     )
-    return Report(sweep, trials, phase_diagram(trials, record["axes"]), len(record["trial_ids"]))
+    curves = store.curves(sweep)
+    curves = curves.filter(pc.is_in(curves["trial_id"], trials["trial_id"]))
+    axes = tuple(record["axes"])
+    return Report(sweep, trials, curves, axes, phase_diagram(trials, axes), len(record["trial_ids"]))
 
 
 def asked_trials(store: Store, sweep: str, record: dict[str, Any]) -> pa.Table:

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
+from cosweep.metrics import ABLATIONS
+
 SCHEMA_VERSION = 1
 VERSION_KEY = b"cosweep_schema_version"
 
@@ -21,15 +23,6 @@ class Column(NamedTuple):
 _TEXT, _INT, _FLOAT, _BOOL = pa.string(), pa.int64(), pa.float64(), pa.bool_()
 _FLOATS = pa.list_(pa.float64())
 _TIME = pa.timestamp("us", tz="UTC")
-
-_ON = (
-    ("injected", "held-out images as trained on"),
-    ("clean", "original images"),
-    ("carrier_only", "the feature on images of zeros"),
-    ("reversed", "the feature subtracted"),
-    ("permuted", "the feature of a wrong class"),
-    ("orthogonal", "no feature, its span taken out"),
-)
 
 TRIAL_COLUMNS = (
     Column("trial_id", _TEXT, "short hash of the spec"),
@@ -61,8 +54,11 @@ TRIAL_COLUMNS = (
     Column("box_high", _FLOAT, "largest pixel that attacks were allowed"),
     Column("robust_acc", _FLOAT, "accuracy under the final evaluation, fraction"),
     Column("robust_attack", _TEXT, "the final evaluation, as attack-steps-restarts"),
-    *(Column(f"clean_acc_on_{name}", _FLOAT, f"{text}: accuracy without perturbation, fraction") for name, text in _ON),
-    *(Column(f"robust_acc_on_{name}", _FLOAT, f"{text}: accuracy under the final evaluation") for name, text in _ON),
+    *(
+        Column(f"{kind}_on_{name}", _FLOAT, f"final evaluation, {images}: accuracy {attack}, fraction")
+        for kind, attack in (("clean_acc", "without perturbation"), ("robust_acc", "under attack"))
+        for name, images in ABLATIONS.items()
+    ),
     Column("steps", _INT, "optimisation steps done"),
     Column("train_seconds", _FLOAT, "seconds of training"),
     Column("probe_seconds", _FLOAT, "seconds of probes and replay"),

@@ -13,11 +13,11 @@ from typing import Any
 import torch
 
 from cosweep.attacks import fgsm
-from cosweep.data import Ablation, Dataset
+from cosweep.data import Dataset
 from cosweep.data.batches import DeviceData
 from cosweep.detection import DETECTORS, Detector, Verdict
 from cosweep.errors import CosweepError
-from cosweep.metrics import ProbeMetrics, Snapshot, TrialState, TrialStatus
+from cosweep.metrics import Ablation, ProbeMetrics, Snapshot, TrialState, TrialStatus
 from cosweep.seeding import derive_seed
 from cosweep.training.evaluation import Accuracies, FinalAccuracies, Prober, evaluating, final_accuracies
 from cosweep.training.trainer import Trainer

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
-from cosweep.data import INTERVENTIONS, SOURCES, Ablation, Intervention, Source
+from cosweep.data import INTERVENTIONS, SOURCES, Intervention, Source
 from cosweep.data.sources import Digits
 from cosweep.detection import DETECTORS
 from cosweep.diagnostics import DIAGNOSTICS, Diagnostic
 from cosweep.errors import Fault, SpecError
 from cosweep.methods import METHODS, Method
 from cosweep.methods.fgsm import FGSM
+from cosweep.metrics import Ablation
 from cosweep.models import MODELS, Model
 from cosweep.models.preact_resnet import PreActResNet
 from cosweep.specs import Menus, Spec, build, choice, number, spec_hash
@@ -165,7 +166,7 @@ class TrialSpec(Spec):
 
 NEVER = "never"
 _PREFIXED = ("data", "probe", "final", "stop")
-_TAKEN = ("steps",)  # columns of a trial's outcome that an option may not hide
+_TAKEN = ("steps", "as_released")  # columns of a trial's outcome, or of an intervention, that an option may not hide
 
 
 def flat_columns(spec: TrialSpec) -> dict[str, Any]:

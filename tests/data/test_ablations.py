@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from cosweep.data import ABLATIONS, Ablation
 from cosweep.data.ablations import wrong_classes
 from cosweep.data.batches import DeviceData
 from cosweep.data.carriers import dct_sign
 from cosweep.data.injections import Inject, InjectOrthogonal, project_out, span_basis
 from cosweep.data.pass_filters import LowPass
 from cosweep.data.sources import Digits
+from cosweep.metrics import ABLATIONS, Ablation
 from tests.tiny import CPU, digits
 
 CARRIERS = dct_sign(10, (1, 8, 8))

@@ -1,0 +1,50 @@
+"""FGSM adversarial training along the signs on which several gradients agree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from cosweep.attacks import input_gradient, random_start, step
+from cosweep.methods.base import Batch, Method
+from cosweep.specs import number, radius
+
+
+@dataclass(frozen=True, kw_only=True)
+class MultiGrad(Method):
+    """One step of ``alpha`` (default 2 epsilon) from the image, along the sign shared by ``samples`` gradients.
+
+    Each gradient is taken at another uniform start; entries on which their signs disagree stay zero. As in the
+    authors' code, the starts serve the gradients only: the step is taken from the image, so that with an alpha
+    of epsilon or more every entry is -epsilon, 0 or epsilon.
+    """
+
+    name: ClassVar[str] = "multi_grad"
+    source: ClassVar[str] = "Golgooni et al., 2021"
+
+    alpha: float = radius(None)
+    samples: int = number(3, low=1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.resolve_alpha(2.0)
+
+    @property
+    def bound(self) -> float:
+        return min(self.alpha, self.epsilon)
+
+    @property
+    def cost(self) -> tuple[float, float]:
+        return self.samples + 1, self.samples + 1
+
+    def perturb(self, model: nn.Module, batch: Batch) -> Tensor:
+        x, y, box = batch.x, batch.y, batch.box
+        signs = torch.zeros_like(x)
+        for _ in range(self.samples):
+            start = random_start(x, self.epsilon, box, batch.rng)
+            signs += input_gradient(model, x + start, y).sign()
+        shared = signs.where(signs.abs() == self.samples, signs.new_zeros(()))
+        return step(shared, x, alpha=self.alpha, box=box, epsilon=self.epsilon)

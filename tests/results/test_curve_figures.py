@@ -1,0 +1,101 @@
+"""Figures over the steps: what is drawn from which rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from cosweep.results import curve_figures
+from cosweep.results.curve_figures import ablations_figure, curves_figure
+from tests.results.rows import broken_row, curve, trial_row
+
+PNG = b"\x89PNG"
+
+
+def drawn(monkeypatch: Any, *arguments: Any, make: Any = curves_figure) -> Figure:
+    """The figure itself, caught before it becomes bytes."""
+    caught: list[Figure] = []
+
+    def catch(figure: Figure) -> bytes:
+        caught.append(figure)
+        return PNG
+
+    monkeypatch.setattr(curve_figures, "png", catch)
+    assert make(*arguments) == PNG
+    return caught[0]
+
+
+def numbers(data: Any) -> list[float]:
+    return [float(value) for value in data]
+
+
+def probes(trial_id: str, level: float, **columns: object) -> list[dict[str, Any]]:
+    return [{"trial_id": trial_id, **row, "pgd_acc": level, **columns} for row in curve()]
+
+
+def test_a_line_is_the_median_of_a_places_trials_and_a_triangle_a_breaking_point(monkeypatch: Any) -> None:
+    trials = [
+        trial_row("a", seed=0),
+        trial_row("b", seed=1),
+        trial_row("c", seed=2),
+        broken_row("d", 20, beta=0.1),
+        trial_row("e", status="failed", state=None, co=None, beta=0.2),
+    ]
+    rows = [*probes("a", 0.1), *probes("b", 0.2), *probes("c", 0.6), *probes("d", 0.0)]
+    figure = drawn(monkeypatch, trials, rows, ["beta", "seed"], "title")
+    panel = next(axes for axes in figure.axes if axes.get_title() == "pgd_acc")
+    healthy, no_break, broken, break_ = panel.get_lines()
+    assert [line.get_label() for line in (healthy, broken)] == ["beta 0", "beta 25.5/255"]
+    assert numbers(healthy.get_xdata()) == [11, 22, 33]
+    assert numbers(healthy.get_ydata()) == [0.2, 0.2, 0.2]
+    assert numbers(broken.get_ydata()) == [0.0, 0.0, 0.0]
+    assert (numbers(no_break.get_xdata()), numbers(break_.get_xdata())) == ([], [20])
+
+
+def test_a_column_that_was_not_measured_has_no_panel(monkeypatch: Any) -> None:
+    figure = drawn(monkeypatch, [trial_row("a")], probes("a", 0.1, curvature=3.0, grad_cos=float("nan")), [], "title")
+    assert [axes.get_title() for axes in figure.axes] == ["clean_acc", "fgsm_acc", "pgd_acc", "curvature"]
+
+
+def test_lists_are_drawn_before_and_after_the_breaking_point_and_at_the_end_of_others(monkeypatch: Any) -> None:
+    trials = [broken_row("a", 20), trial_row("b"), trial_row("c")]
+    rows = [
+        *({"trial_id": "a", **row, "delta_spectrum": [row["step"], 0.0]} for row in curve()),  # 11, 22, 33
+        *({"trial_id": "b", **row, "delta_spectrum": [1.0, 2.0]} for row in curve()),
+        *({"trial_id": "c", **row, "delta_spectrum": [3.0, 4.0]} for row in curve()),
+    ]
+    panel = drawn(monkeypatch, trials, rows, [], "title").axes[-1]
+    assert panel.get_title() == "delta_spectrum"
+    assert {line.get_label(): numbers(line.get_ydata()) for line in panel.get_lines()} == {
+        "before CO (1)": [11, 0],
+        "after CO (1)": [33, 0],
+        "no CO, end (2)": [2, 3],
+    }
+
+
+def test_ablations_are_drawn_by_place_as_means_over_trials(monkeypatch: Any) -> None:
+    trials = [
+        trial_row(str(i), beta=beta, seed=i, clean_acc_on_injected=1.0, robust_acc_on_injected=0.5,
+                  clean_acc_on_carrier_only=value, robust_acc_on_carrier_only=0.0)
+        for i, (beta, value) in enumerate([(0.0, 0.1), (0.0, 0.3), (0.1, 0.9)])
+    ]  # fmt: skip
+    figure = drawn(monkeypatch, trials, ["beta", "seed"], "title", make=ablations_figure)
+    clean = figure.axes[0]
+    assert {line.get_label(): numbers(line.get_ydata()) for line in clean.get_lines()} == {
+        "injected": [1.0, 1.0],
+        "carrier_only": [0.2, 0.9],
+    }
+    assert [tick.get_text() for tick in clean.get_xticklabels()] == ["beta 0", "beta 25.5/255"]
+
+
+def test_nothing_measured_gives_no_figure() -> None:
+    assert curves_figure([], [], ["beta"], "title") is None
+    assert curves_figure([trial_row("a")], [], ["beta"], "title") is None
+    assert ablations_figure([trial_row("a", clean_acc_on_injected=1.0)], ["beta"], "title") is None
+
+
+def test_figures_are_png_files() -> None:
+    content = curves_figure([trial_row("a")], probes("a", 0.1), ["beta"], "title")
+    assert content is not None
+    assert content.startswith(PNG)

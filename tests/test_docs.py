@@ -1,0 +1,46 @@
+"""The examples of the documentation run as they stand there."""
+
+from __future__ import annotations
+
+import re
+import sys
+import types
+from pathlib import Path
+
+import pytest
+import torch
+
+from cosweep.methods import METHODS, Batch
+from cosweep.sweep.search_space import load_sweep
+from cosweep.training import run_trial
+from tests.tiny import UNIT_BOX, batch, convolutional_model, digits
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+def block(page: str, language: str) -> str:
+    """The only code block of a language on a page."""
+    (code,) = re.findall(rf"```{language}\n(.*?)```", (DOCS / page).read_text(), flags=re.DOTALL)
+    return str(code)
+
+
+def test_the_method_of_the_page_trains_as_its_yaml_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.ModuleType("cosweep.methods.r_fgsm")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    exec(block("adding_a_method.md", "python"), module.__dict__)
+    monkeypatch.setitem(METHODS, "r_fgsm", module.RFGSM)
+    method = METHODS["r_fgsm"](epsilon=0.1)
+    x, y = batch(16)
+    step = Batch(x, y, UNIT_BOX, torch.Generator().manual_seed(0), torch.arange(16))
+    delta = method.perturb(convolutional_model(), step)
+    assert 0.09 < delta.abs().max() <= method.bound + 1e-6
+    (tmp_path / "sweep.yaml").write_text(
+        block("adding_a_method.md", "yaml")
+        + "  optimizer.epochs: {grid: [1]}\n  data.train_examples: {grid: [128]}\n  probe.every: {grid: [1]}\n"
+        + "  final.restarts: {grid: [1]}\n"
+    )
+    sweep = load_sweep(tmp_path / "sweep.yaml")
+    assert {spec.flat()["random_share"] for spec in sweep.trials} == {0.25, 0.5}
+    run = run_trial(sweep.trials[0], dataset=digits(128))
+    assert [probe.step for probe in run] == [1, 2]
+    assert run.status == "completed"
