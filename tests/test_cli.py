@@ -184,6 +184,13 @@ def test_list_shows_every_name_with_a_line(what: str) -> None:
         assert line
 
 
+def test_list_shows_options_with_defaults_and_those_of_all_once() -> None:
+    output = cosweep("list", "methods").output
+    assert "noise_scale: 2.0" in output
+    assert output.count("warmup_epochs: 0.0") == 1
+    assert "attack_mode: eval" in output  # where a method's default is another
+
+
 def test_detect_prints_verdicts_as_json(folder: Path) -> None:
     rows = [f"a,{10 * i},0.8,0.9,{0.01 if i > 3 else 0.5}" for i in range(1, 9)]
     (folder / "c.csv").write_text("\n".join(["trial_id,step,clean_acc,fgsm_acc,pgd_acc", *rows]))

@@ -5,23 +5,55 @@ from __future__ import annotations
 import re
 import sys
 import types
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
 import torch
 
+from cosweep.data import CARRIERS, INTERVENTIONS
+from cosweep.diagnostics import DIAGNOSTICS
 from cosweep.methods import METHODS, Batch
+from cosweep.metrics import ABLATIONS
+from cosweep.models import MODELS
 from cosweep.sweep.search_space import load_sweep
 from cosweep.training import run_trial
 from tests.tiny import UNIT_BOX, batch, convolutional_model, digits
 
-DOCS = Path(__file__).parent.parent / "docs"
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+MENUS: dict[str, Collection[str]] = {
+    "interventions": INTERVENTIONS,
+    "carriers": CARRIERS,
+    "methods": METHODS,
+    "models": MODELS,
+    "diagnostics": DIAGNOSTICS,
+    "ablations": ABLATIONS.keys() - {"injected"},
+}
 
 
 def block(page: str, language: str) -> str:
     """The only code block of a language on a page."""
     (code,) = re.findall(rf"```{language}\n(.*?)```", (DOCS / page).read_text(), flags=re.DOTALL)
     return str(code)
+
+
+@pytest.mark.parametrize("menu", MENUS)
+def test_the_readme_names_all_that_a_yaml_may(menu: str) -> None:
+    text = (ROOT / "README.md").read_text()
+    assert not [name for name in MENUS[menu] if f"`{name}`" not in text]
+
+
+def test_links_of_the_documentation_lead_somewhere() -> None:
+    for page in (ROOT / "README.md", *DOCS.glob("*.md")):
+        targets = re.findall(r"\]\(([^)#]+)\)", page.read_text())
+        assert not [target for target in targets if "://" not in target and not (page.parent / target).exists()], page
+
+
+@pytest.mark.parametrize("menu", ["methods", "diagnostics"])
+def test_the_page_of_costs_has_a_row_for_each(menu: str) -> None:
+    text = (DOCS / "costs.md").read_text()
+    assert not [name for name in MENUS[menu] if f"| `{name}` |" not in text]
 
 
 def test_the_method_of_the_page_trains_as_its_yaml_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,7 +66,7 @@ class Source(Component):
 
     train_examples: int | None = number(None, low=1)
     augment: Literal["none", "flip", "crop_flip"] = "none"
-    box: tuple[float, ...] | Literal["as_released"] | None = None
+    box: tuple[float, ...] | Literal["as_released"] | None = number(None, pixels=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import MISSING, Field, fields
 from typing import Any
 
 import pyarrow as pa
@@ -19,7 +21,9 @@ from cosweep.results.breaking_points import PIXEL_COLUMNS, Cell, format_value
 from cosweep.results.query import plain_rows
 from cosweep.results.report import Report, asked_trials
 from cosweep.results.store import Store
+from cosweep.specs import Component
 from cosweep.sweep.progress import format_seconds
+from cosweep.units import format_pixels
 
 _MENUS: Mapping[str, Mapping[str, Any]] = {
     "methods": METHODS,
@@ -43,11 +47,37 @@ def _table(*columns: str, title: str | None = None) -> Table:
 
 
 def menu_table(what: str) -> Table:
-    """Names of a registry, what each is, and where it comes from."""
-    table = _table("name", "what", "source", title=what)
-    for name, entry in _MENUS[what].items():
-        table.add_row(name, (entry.__doc__ or "").splitlines()[0].replace("``", ""), getattr(entry, "source", ""))
+    """Names of a registry, what each is, its options with their defaults, and where it comes from."""
+    menu = _MENUS[what]
+    components = [entry for entry in menu.values() if isinstance(entry, type) and issubclass(entry, Component)]
+    table = _table("name", "what", *(["options"] if components else []), "source", title=what)
+    shared: list[str] = []
+    if components:
+        base = next(cls for cls in components[0].__mro__ if all(issubclass(entry, cls) for entry in components))
+        shared = _options(base)
+        table.caption = f"all: {', '.join(shared)}"
+        table.caption_justify = "left"
+    for name, entry in menu.items():
+        first = (entry.__doc__ or "").splitlines()[0].replace("``", "")
+        options = [", ".join(o for o in _options(entry) if o not in shared)] if components else []
+        table.add_row(name, first, *options, getattr(entry, "source", ""))
     return table
+
+
+def _options(component: type[Component]) -> list[str]:
+    """Options of a component, each with its default; null follows from the others."""
+    return [f"{option.name}: {_default(option)}" for option in fields(component)]
+
+
+def _default(option: Field[Any]) -> str:
+    value = option.default
+    if value is MISSING:
+        return "(required)"
+    if option.metadata.get("pixels") and isinstance(value, float):
+        return format_pixels(value)
+    if isinstance(value, (bool, type(None), tuple)):
+        return json.dumps(value)
+    return str(value)
 
 
 def phase_table(report: Report) -> Table:
