@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -67,8 +67,14 @@ class Spec:
             if hints[f.name] is float and isinstance(value, (int, float)) and not isinstance(value, bool):
                 object.__setattr__(self, f.name, float(value) + 0.0)
         faults = [Fault(f.name, message) for f in fields(self) if (message := _limit_fault(f, getattr(self, f.name)))]
+        out_of_limits = {fault.path for fault in faults}
+        faults += [fault for fault in self.faults() if fault.path not in out_of_limits]
         if faults:
             raise SpecError(faults)
+
+    def faults(self) -> Iterator[Fault]:
+        """What is wrong beyond the limits of single fields, as far as it can be said."""
+        yield from ()
 
     def resolve(self, name: str, value: object) -> None:
         """Fill an unset field, in ``__post_init__``, with the default its other fields imply."""
@@ -117,7 +123,8 @@ def build(cls: type[T], raw: object, menus: Menus, path: str = "") -> T:
         SpecError: With every fault below ``path``.
     """
     if not isinstance(raw, Mapping):
-        raise SpecError([Fault(path, f"expected a mapping of options, got {raw!r}")])
+        name = f"; write {{{cls.key}: {raw}}}" if isinstance(raw, str) and issubclass(cls, Component) else ""
+        raise SpecError([Fault(path, f"expected a mapping of options, got {raw!r}{name}")])
     options = dict(raw)
     if issubclass(cls, Component) and cls in menus:
         cls = _choose(cls, options, menus[cls], path)
@@ -217,8 +224,8 @@ def _convert_union(arms: tuple[Any, ...], spec_field: Field[Any], value: Any, me
     try:
         return _convert(arms[0], spec_field, value, menus, path)
     except SpecError as error:
-        other = f", or {' or '.join(map(repr, words))}" if words else ""
-        raise SpecError([Fault(f.path, f.message + other) for f in error.faults]) from None
+        other = "".join(f" or {word!r}" for word in words)
+        raise SpecError([Fault(f.path, f.message.replace(", got", f"{other}, got", 1)) for f in error.faults]) from None
 
 
 def _convert_scalar(hint: Any, spec_field: Field[Any], value: Any, path: str) -> Any:

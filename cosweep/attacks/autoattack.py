@@ -26,6 +26,22 @@ def check_installed() -> None:
         raise CosweepError("attack autoattack needs the package pyautoattack; pip install pyautoattack")
 
 
+def check_images(norm: Norm, shape: tuple[int, int, int]) -> None:
+    """Nothing, if Square can tile images (C, H, W); in l2 it starts from tiles of a fifth of the height.
+
+    Raises:
+        CosweepError: If the tiles leave the image, which the authors' code does not allow for.
+    """
+    _, height, width = shape
+    tile = height // 5
+    first = (height - 5 * tile) // 2
+    if norm == "l2" and (tile == 0 or (tile > 1 and any(first + side // tile * tile > side for side in shape[1:]))):
+        raise CosweepError(
+            f"attack autoattack in l2 cannot take images of {height}x{width}: Square's tiles of {tile} pixels do not "
+            "fit; take attack pgd, or another image size (data.size)"
+        )
+
+
 def withstands_autoattack(
     model: nn.Module, x: Tensor, y: Tensor, *, num_classes: int, epsilon: float, norm: Norm, box: Box, seed: int
 ) -> Tensor:

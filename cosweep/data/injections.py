@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cosweep.data.carriers import CARRIERS
 from cosweep.data.interventions import BoundIntervention, ImageSet, Intervention
-from cosweep.errors import CosweepError, Fault, SpecError
+from cosweep.errors import CosweepError, Fault
 from cosweep.seeding import generator
 from cosweep.specs import choice, number, pixel_fault, radius
 
@@ -36,10 +36,9 @@ class Inject(Intervention):
     carriers: str = choice("dct_sign", CARRIERS)
     carrier_seed: int = number(0, low=0)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def faults(self) -> Iterator[Fault]:
         if self.carriers != "dct_l2" and (text := pixel_fault(self.beta)):
-            raise SpecError([Fault("beta", text)])
+            yield Fault("beta", text)
 
     def bind(self, images: ImageSet) -> BoundIntervention:
         patterns = CARRIERS[self.carriers](images.num_classes, images.shape, self.carrier_seed).to(images.device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from cosweep.data.filters import apply_mask, band_stop_mask, high_pass_mask, low_pass_mask
 from cosweep.data.interventions import BoundIntervention, ImageSet, Intervention
-from cosweep.errors import CosweepError, Fault, SpecError
+from cosweep.errors import CosweepError, Fault
 from cosweep.specs import number
 
 
@@ -78,11 +79,9 @@ class BandStop(PassFilter):
     band_low: int = number(4, low=0)
     band_high: int = number(8, low=1)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def faults(self) -> Iterator[Fault]:
         if self.band_low >= self.band_high:
-            text = f"must be below band_high, {self.band_high}; got {self.band_low}"
-            raise SpecError([Fault("band_low", text)])
+            yield Fault("band_low", f"must be below band_high, {self.band_high}; got {self.band_low}")
 
     def mask(self, height: int, width: int) -> Tensor:
         return band_stop_mask(self.band_low, self._fit("band_high", self.band_high, height, width), height, width)

@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 from abc import abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cosweep.data.decode import read_image_folder, read_image_parquet
-from cosweep.errors import CosweepError, Fault, SpecError
+from cosweep.errors import CosweepError, Fault
 from cosweep.specs import Component, number, spec_hash
 
 
@@ -68,10 +69,9 @@ class Source(Component):
     augment: Literal["none", "flip", "crop_flip"] = "none"
     box: tuple[float, ...] | Literal["as_released"] | None = number(None, pixels=True)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def faults(self) -> Iterator[Fault]:
         if isinstance(self.box, tuple) and (len(self.box) != 2 or not self.box[0] <= 0 < 1 <= self.box[1]):
-            raise SpecError([Fault("box", f"expected [low, high] with low <= 0 and high >= 1, got {list(self.box)}")])
+            yield Fault("box", f"expected [low, high] with low <= 0 and high >= 1, got {list(self.box)}")
 
     @property
     def load_key(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
@@ -14,7 +15,7 @@ from cosweep.diagnostics.base import Diagnostic, Measured, View
 from cosweep.seeding import generator
 from cosweep.specs import number
 
-_SMALLEST = 1e-12
+_SMALLEST = 1e-300  # of float64; the curvature of a confident model is tiny
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +23,7 @@ class Curvature(Diagnostic):
     """Mean over the examples of the largest eigenvalue of the Hessian of the cross-entropy in the input.
 
     By Lanczos from a random vector, each example on its own. A network of ReLUs has a Hessian of rank K - 1
-    at most, so that as many iterations are exact.
+    at most, so that K iterations are exact. NaN if the network gives numbers that are not finite.
 
     Attributes:
         iterations: Hessian-vector products an example.
@@ -55,6 +56,8 @@ class Curvature(Diagnostic):
 def largest_eigenvalues(product: Callable[[Tensor], Tensor], start: Tensor, iterations: int) -> Tensor:
     """(N,) float64 largest eigenvalue of each of N symmetric matrices, from below, by the Lanczos method.
 
+    NaN for a matrix with products that are not finite.
+
     Args:
         product: Maps (N, ...) vectors to (N, ...) products with the matrices.
         start: (N, ...) vectors to start from.
@@ -85,5 +88,6 @@ def largest_eigenvalues(product: Callable[[Tensor], Tensor], start: Tensor, iter
         matrix[:, k, k] = torch.where(used_up[k], diagonal[0], entry)
     for k, entry in enumerate(beside[:-1]):
         matrix[:, k, k + 1] = matrix[:, k + 1, k] = entry
-    eigenvalues: Tensor = torch.linalg.eigvalsh(matrix)
-    return eigenvalues[:, -1]
+    finite = matrix.isfinite().all(dim=2).all(dim=1)  # of others torch takes no eigenvalues
+    eigenvalues: Tensor = torch.linalg.eigvalsh(matrix.where(finite[:, None, None], 0.0))
+    return eigenvalues[:, -1].where(finite, math.nan)

@@ -14,7 +14,7 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from cosweep.attacks import Norm
-from cosweep.errors import Fault, SpecError
+from cosweep.errors import Fault
 from cosweep.specs import Component, number, pixel_fault, radius
 from cosweep.units import Box
 
@@ -61,19 +61,18 @@ class Method(Component):
     warmup_epochs: float = number(0.0, low=0.0)
     attack_mode: Literal["train", "eval"] = "train"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def faults(self) -> Iterator[Fault]:
         if self.norm not in self.norms:
             from cosweep.methods import METHODS
 
             able = ", ".join(sorted(name for name, method in METHODS.items() if self.norm in method.norms))
             known = " and ".join(self.norms)
-            raise SpecError([Fault("norm", f"{self.name} is defined for {known}, not {self.norm}; that have: {able}")])
+            yield Fault(
+                "norm", f"{self.name} is defined for {known}, not {self.norm}; methods with {self.norm}: {able}"
+            )
         if self.norm == "linf":
             values = {name: getattr(self, name, None) for name in ("epsilon", "alpha")}
-            faults = [Fault(name, text) for name, value in values.items() if value and (text := pixel_fault(value))]
-            if faults:
-                raise SpecError(faults)
+            yield from (Fault(name, text) for name, value in values.items() if value and (text := pixel_fault(value)))
 
     def resolve_alpha(self, share: float) -> None:
         """Let an unset ``alpha`` be this share of epsilon."""

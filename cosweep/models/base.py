@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from cosweep.data.filters import high_pass_mask, low_pass_mask
-from cosweep.errors import CosweepError, Fault, SpecError
+from cosweep.errors import CosweepError, Fault
 from cosweep.models.frequency_filter import FrequencyFilter
 from cosweep.models.normalize import Normalize
 from cosweep.specs import Component, number
@@ -33,10 +33,9 @@ class Model(Component):
     low_pass: int | None = number(None, low=1)
     high_pass: int | None = number(None, low=1)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def faults(self) -> Iterator[Fault]:
         if self.low_pass is not None and self.high_pass is not None:
-            raise SpecError([Fault("high_pass", "low_pass is set as well; leave one of them out")])
+            yield Fault("high_pass", "low_pass is set as well; leave one of them out")
 
     @abstractmethod
     def network(self, num_classes: int, shape: tuple[int, int, int]) -> nn.Module:

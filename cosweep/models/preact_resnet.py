@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cosweep.errors import Fault, SpecError
+from cosweep.errors import Fault
 from cosweep.models.base import Model
 from cosweep.specs import number
 
@@ -24,10 +24,10 @@ class PreActResNet(Model):
     width: int = number(8, low=1, high=4096)
     blocks: tuple[int, ...] = number((1, 1), low=1, high=1000)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def faults(self) -> Iterator[Fault]:
+        yield from super().faults()
         if not self.blocks:
-            raise SpecError([Fault("blocks", "empty; give the number of blocks of each stage, such as [2, 2, 2, 2]")])
+            yield Fault("blocks", "empty; give the number of blocks of each stage, such as [2, 2, 2, 2]")
 
     def network(self, num_classes: int, shape: tuple[int, int, int]) -> nn.Module:
         widths = [self.width * 2**stage for stage in range(len(self.blocks))]

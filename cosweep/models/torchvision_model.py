@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from cosweep.errors import CosweepError, Fault, SpecError, unknown_name
+from cosweep.errors import CosweepError, Fault, unknown_name
 from cosweep.models.base import Model
 
 _NOT_LOGITS = {"googlenet", "inception_v3"}  # in training these return logits of auxiliary heads besides
@@ -23,11 +24,11 @@ class TorchvisionModel(Model):
 
     architecture: str = "resnet50"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def faults(self) -> Iterator[Fault]:
+        yield from super().faults()
         known = architectures()
         if self.architecture not in known:
-            raise SpecError([Fault("architecture", unknown_name("architecture", self.architecture, known))])
+            yield Fault("architecture", unknown_name("architecture", self.architecture, known))
 
     def network(self, num_classes: int, shape: tuple[int, int, int]) -> nn.Module:
         from torchvision.models import get_model

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import nn
 
-from cosweep.errors import Fault, SpecError
+from cosweep.errors import Fault
 from cosweep.models.base import Model
 from cosweep.models.preact_resnet import PreActNetwork
 from cosweep.specs import number
@@ -28,11 +29,11 @@ class WideResNet(Model):
     depth: int = number(28, low=10, high=6004)
     width: int = number(10, low=1, high=256)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def faults(self) -> Iterator[Fault]:
+        yield from super().faults()
         if self.depth % 6 != 4:
             below = self.depth - (self.depth - 4) % 6
-            raise SpecError([Fault("depth", f"must be 6n + 4, got {self.depth}; write {below} or {below + 6}")])
+            yield Fault("depth", f"must be 6n + 4, got {self.depth}; write {below} or {below + 6}")
 
     def network(self, num_classes: int, shape: tuple[int, int, int]) -> nn.Module:
         widths = [channels * self.width for channels in (16, 32, 64)]

@@ -67,11 +67,12 @@ def to_json(table: pa.Table) -> bytes:
 
 
 def to_csv(table: pa.Table) -> bytes:
-    """CSV with a header line."""
+    """CSV with a header line; a list is its JSON text."""
     text = io.StringIO()
     writer = csv.DictWriter(text, table.column_names, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(plain_rows(table))
+    for row in plain_rows(table):
+        writer.writerow({n: json.dumps(v, default=str) if isinstance(v, list) else v for n, v in row.items()})
     return text.getvalue().encode()
 
 
@@ -84,6 +85,8 @@ def to_parquet(table: pa.Table) -> bytes:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, Decimal):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
 
-from cosweep.attacks.autoattack import check_installed
+from cosweep.attacks.autoattack import check_images, check_installed
 from cosweep.data import Dataset, ImageSet
 from cosweep.detection import DETECTORS
 from cosweep.errors import CosweepError, Fault
@@ -32,8 +33,12 @@ class Checker:
         text = self._once((spec.model, spec.data.load_key, smallest), check)
         if text:
             yield Fault("model", text)
-        if spec.final.attack == "autoattack" and (text := self._once(("autoattack",), check_installed)):
-            yield Fault("final.attack", text)
+        if spec.final.attack == "autoattack":
+            norm = spec.method.norm
+            fits = partial(check_images, norm, images.shape)
+            text = self._once(("autoattack",), check_installed) or self._once(("autoattack", norm, images.shape), fits)
+            if text:
+                yield Fault("final.attack", text)
         yield from probe_faults(spec, len(dataset.y_train))
         yield from diagnostic_faults(spec, len(dataset.y_test))
 
@@ -54,10 +59,11 @@ def probe_faults(spec: TrialSpec, train_examples: int) -> Iterator[Fault]:
     needed = DETECTORS[spec.stop.co.detector].confirm
     probes = -(-steps // spec.probe.every)
     if probes < needed:
+        sooner = f"probe every {steps // needed} or train longer" if steps >= needed else f"train for {needed} steps"
         yield Fault(
             "probe.every",
             f"{spec.probe.every} leaves {probes} probe{'s' if probes != 1 else ''} in {steps} steps; detector "
-            f"{spec.stop.co.detector} needs {needed}: probe every {max(1, steps // needed)} or train longer",
+            f"{spec.stop.co.detector} needs {needed}: {sooner}",
         )
 
 
@@ -75,8 +81,14 @@ def diagnostic_faults(spec: TrialSpec, test_examples: int) -> Iterator[Fault]:
             "probe.diagnostics",
             f"cost {ratio:.3g} times the training between two measurements, by passes through the network (most: "
             f"{dearest}), and may cost {probe.diagnostic_limit:g}; set probe.diagnostic_every to {enough:.0f}, "
-            f"give them fewer examples, or set probe.diagnostic_limit above {ratio:.3g}",
+            f"give them fewer examples, or set probe.diagnostic_limit to {_rounded_up(ratio):g}",
         )
+
+
+def _rounded_up(value: float) -> float:
+    """The next number of three digits that is not below a positive value."""
+    unit = 10.0 ** (math.floor(math.log10(value)) - 2)
+    return math.ceil(value / unit) * unit
 
 
 def _examples(dataset: Dataset) -> int:

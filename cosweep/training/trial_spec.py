@@ -11,7 +11,7 @@ from cosweep.data import INTERVENTIONS, SOURCES, Intervention, Source
 from cosweep.data.sources import Digits
 from cosweep.detection import DETECTORS
 from cosweep.diagnostics import DIAGNOSTICS, Diagnostic
-from cosweep.errors import Fault, SpecError
+from cosweep.errors import Fault
 from cosweep.methods import METHODS, Method
 from cosweep.methods.fgsm import FGSM
 from cosweep.metrics import Ablation
@@ -74,11 +74,10 @@ class ProbeSpec(Spec):
     diagnostic_limit: float = number(1.0, above=0.0)
     snapshots: int = number(0, low=0, high=1000)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def faults(self) -> Iterator[Fault]:
         names = [diagnostic.name for diagnostic in self.diagnostics]
         if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise SpecError([Fault("diagnostics", f"{', '.join(twice)} stands there twice; leave one")])
+            yield Fault("diagnostics", f"{', '.join(twice)} stands there twice; leave one")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,11 +98,10 @@ class FinalSpec(Spec):
     examples: int = number(1000, low=1)
     on: tuple[Ablation, ...] = ("injected",)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def faults(self) -> Iterator[Fault]:
         if "injected" not in self.on or len(set(self.on)) < len(self.on):
             text = f"expected injected (the images as trained on) and others at most once, got {list(self.on)}"
-            raise SpecError([Fault("on", text)])
+            yield Fault("on", text)
 
     @property
     def label(self) -> str:
@@ -140,10 +138,9 @@ class TrialSpec(Spec):
     stop: StopSpec = field(default_factory=StopSpec)
     seed: int = number(0, low=0)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def faults(self) -> Iterator[Fault]:
         if self.stop.co.detector == "grad_cos" and not self.probe.grad_cos:
-            raise SpecError([Fault("probe.grad_cos", "is false, and detector grad_cos reads it; set it to true")])
+            yield Fault("probe.grad_cos", "is false, and detector grad_cos reads it; set it to true")
 
     @classmethod
     def from_dict(cls, raw: object) -> TrialSpec:

@@ -13,7 +13,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "preact_resnet": {"width": 4},
     "preact_resnet18": {"width": 4},
     "wide_resnet": {"depth": 10, "width": 1},
-    "torchvision": {"architecture": "mnasnet0_5"},
+    "torchvision": {"architecture": "resnet18"},
 }
 SMALL_MODELS: dict[str, dict[str, Any]] = {name: {"name": name, **_OPTIONS.get(name, {})} for name in MODELS}
 """For each model: the section of a trial that asks for it."""
