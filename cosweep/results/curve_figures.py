@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from statistics import fmean, median
 from typing import Any
@@ -76,6 +77,9 @@ def ablations_figure(trials: Sequence[Row], axes: Sequence[str], title: str) -> 
     groups = _groups([t for t in trials if t.get("clean_acc_on_injected") is not None], axes)
     if len(shown) < 2:
         return None
+    # A line joins places that differ in the last axis alone.
+    heads = itertools.groupby(enumerate(groups), key=lambda place: place[1].rpartition(", ")[0])
+    runs = [[number for number, _ in members] for _, members in heads]
     figure = Figure(figsize=(2.5 + 0.55 * len(groups) * 2, 4.2), layout="constrained", dpi=120)
     for panel, (kind, label) in zip(
         figure.subplots(1, 2, sharey=True), (("clean_acc_on", "clean"), ("robust_acc_on", "under attack")), strict=True
@@ -83,7 +87,10 @@ def ablations_figure(trials: Sequence[Row], axes: Sequence[str], title: str) -> 
         for number, name in enumerate(shown):
             heights = [fmean(t[f"{kind}_{name}"] for t in members) for members in groups.values()]
             style = {"color": _colour(number, len(shown)), "linestyle": _DASHES[number % len(_DASHES)]}
-            panel.plot(range(len(groups)), heights, marker="osD^vX"[number % 6], markersize=5, label=name, **style)
+            for run in runs:
+                values = [heights[place] for place in run]
+                label = name if run is runs[0] else None
+                panel.plot(run, values, marker="osD^vX"[number % 6], markersize=5, label=label, **style)
         panel.set_xticks(range(len(groups)), list(groups), rotation=40, ha="right", fontsize=7)
         panel.set_title(f"accuracy, {label}", fontsize=9)
         panel.set_ylim(-0.03, 1.03)
@@ -118,7 +125,7 @@ def _draw_lines(panel: Axes, name: str, groups: Groups, probes: Mapping[str, Seq
         broken = [t["co_step"] for t in members if t["co"]]
         height = panel.get_xaxis_transform()
         panel.plot(broken, [0.03] * len(broken), "^", color=colour, markersize=6, transform=height)
-    if name.endswith(("_acc", "_share")):
+    if name.endswith("_acc"):
         panel.set_ylim(-0.03, 1.03)
     panel.set_title(name, fontsize=9)
     panel.set_xlabel("step", fontsize=8)

@@ -89,6 +89,18 @@ def test_ablations_are_drawn_by_place_as_means_over_trials(monkeypatch: Any) -> 
     assert [tick.get_text() for tick in clean.get_xticklabels()] == ["beta 0", "beta 25.5/255"]
 
 
+def test_no_line_joins_places_that_differ_in_more_than_the_last_axis(monkeypatch: Any) -> None:
+    both = {f"{kind}_on_{name}": 0.5 for kind in ("clean_acc", "robust_acc") for name in ("injected", "clean")}
+    trials = [
+        trial_row(f"{method}{beta}", method=method, beta=beta, **both)
+        for method in ("fgsm", "pgd")
+        for beta in (0.0, 0.1, 0.2)
+    ]
+    figure = drawn(monkeypatch, trials, ["method", "beta"], "title", make=ablations_figure)
+    lines = [numbers(line.get_xdata()) for line in figure.axes[0].get_lines()]
+    assert lines == [[0, 1, 2], [3, 4, 5]] * 2
+
+
 def test_nothing_measured_gives_no_figure() -> None:
     assert curves_figure([], [], ["beta"], "title") is None
     assert curves_figure([trial_row("a")], [], ["beta"], "title") is None
