@@ -30,10 +30,10 @@ class TrialState(StrEnum):
 Ablation = Literal["injected", "clean", "carrier_only", "reversed", "permuted", "orthogonal"]
 ABLATIONS: dict[Ablation, str] = {
     "injected": "held-out images as trained on",
-    "clean": "original images",
+    "clean": "original images, attacked within [0, 1]",
     "carrier_only": "the feature on images of zeros",
     "reversed": "the feature subtracted",
-    "permuted": "the feature of a wrong class",
+    "permuted": "the feature with the carrier of another class",
     "orthogonal": "no feature, its span taken out",
 }
 """Versions of the held-out images that a trained model may be evaluated on."""

@@ -27,9 +27,10 @@ def pgd(
     box: Box,
     rng: torch.Generator,
     norm: Norm = "linf",
+    start: Tensor | None = None,
 ) -> Tensor:
-    """Perturbation (N, C, H, W) after ``steps`` steepest steps of ``alpha`` from a random start."""
-    delta = random_start(x, epsilon, box, rng, norm)
+    """Perturbation (N, C, H, W) after ``steps`` steepest steps of ``alpha`` from ``start``; None is a random start."""
+    delta = random_start(x, epsilon, box, rng, norm) if start is None else start
     for _ in range(steps):
         delta = single_step(model, x, y, alpha=alpha, box=box, start=delta, epsilon=epsilon, norm=norm)
     return delta

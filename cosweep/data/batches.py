@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -66,7 +66,7 @@ class DeviceData:
         """Augmented, intervened images (N, C, H, W) and labels (N,) at ``index``."""
         x, y = self.x_train[index], self.y_train[index]
         if self.augment != "none":
-            x = _augment(x, generator(self.seed, "augment", step), crop=self.augment == "crop_flip")
+            x = _augment(x, generator(self.seed, "augment", step), self.augment)
         # Test examples have the first numbers, so that theirs do not change with how many are trained on.
         return self.intervene(x, y, index + len(self.y_test)), y
 
@@ -83,7 +83,7 @@ class DeviceData:
 
     def intervene(self, x: Tensor, y: Tensor, example: Tensor, ablation: Ablation = "injected") -> Tensor:
         """Images with every intervention applied, in order, or as an ablation has them."""
-        return ablated(self.interventions, ablation, x, y, example, self.num_classes)
+        return ablated(self.interventions, ablation, x, y, example)
 
     def _box(self, source: Source) -> Box:
         if source.box == "as_released":
@@ -97,17 +97,19 @@ class DeviceData:
         low, high = 0.0, 1.0
         if not self.interventions:
             return Box(low, high)
-        test = torch.arange(len(self.y_test), device=self.device)
-        train = torch.arange(len(self.y_train), device=self.device) + len(test)
-        views = [(self.x_train, self.y_train, train), (self.x_test, self.y_test, test)]
-        if self.augment != "none":
-            views.append((self.x_train.flip(-1), self.y_train, train))
-        if self.augment == "crop_flip":  # the padding is black
-            views.append((torch.zeros_like(self.x_train), self.y_train, train))
-        for view in views:
-            for x, y, example in zip(*(torch.split(part, _CHUNK) for part in view), strict=True):
-                intervened = self.intervene(x, y, example)
-                low, high = min(low, intervened.min().item()), max(high, intervened.max().item())
+        number = torch.arange(len(self.y_test) + len(self.y_train), device=self.device)
+        views: list[Callable[[Tensor], Tensor]] = [lambda x: x]
+        if "flip" in self.augment:
+            views.append(lambda x: x.flip(-1))
+        if "crop" in self.augment:  # the padding is black
+            views.append(torch.zeros_like)
+        parts = ((self.x_test, self.y_test), (self.x_train, self.y_train))
+        for (images, labels), numbers in zip(parts, torch.split(number, [len(y) for _, y in parts]), strict=True):
+            chunks = (torch.split(part, _CHUNK) for part in (images, labels, numbers))
+            for x, y, example in zip(*chunks, strict=True):
+                for view in views:
+                    intervened = self.intervene(view(x), y, example)
+                    low, high = min(low, intervened.min().item()), max(high, intervened.max().item())
         return Box(low, high)
 
 
@@ -121,12 +123,13 @@ def _images(pixels: NDArray[np.uint8], max_value: int, device: torch.device) -> 
     return images.copy_(torch.tensor(pixels)) / max_value
 
 
-def _augment(x: Tensor, rng: torch.Generator, *, crop: bool) -> Tensor:
-    """Random horizontal flips, and shifts by up to four pixels with zero padding."""
+def _augment(x: Tensor, rng: torch.Generator, augment: str) -> Tensor:
+    """Random horizontal flips, shifts by up to four pixels with zero padding, or both."""
     n, _, height, width = x.shape
-    flips = torch.randint(2, (n,), generator=rng).bool().to(x.device)
-    x = torch.where(flips[:, None, None, None], x.flip(-1), x)
-    if not crop:
+    if "flip" in augment:
+        flips = torch.randint(2, (n,), generator=rng).bool().to(x.device)
+        x = torch.where(flips[:, None, None, None], x.flip(-1), x)
+    if "crop" not in augment:
         return x
     pad = _CROP_PADDING
     padded = torch.nn.functional.pad(x, (pad, pad, pad, pad))

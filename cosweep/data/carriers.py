@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 
 import torch
@@ -98,6 +99,10 @@ def _dictionary(name: str, num_classes: int, shape: Shape, pattern: Callable[[Mo
 
 def _independent(patterns: Iterator[Tensor], count: int) -> list[Tensor]:
     """The first ``count`` patterns that are no linear combination of those before, or as many as there are."""
+    first = list(itertools.islice(patterns, count))
+    if not first or _rank(first) == len(first):
+        return first
+    patterns = itertools.chain(first, patterns)
     kept: list[Tensor] = []
     basis = torch.empty(0, 0, dtype=torch.float64)
     for pattern in patterns:
@@ -110,6 +115,12 @@ def _independent(patterns: Iterator[Tensor], count: int) -> list[Tensor]:
             kept.append(pattern)
             basis = torch.cat([basis, (rest / rest.norm())[None]])
     return kept
+
+
+def _rank(patterns: list[Tensor]) -> int:
+    """Rank of the patterns, from their small Gram matrix."""
+    flat = torch.stack([pattern.flatten() / pattern.norm() for pattern in patterns])
+    return int((torch.linalg.eigvalsh(flat @ flat.T) > 1e-9).sum())
 
 
 def _refuse_too_few(name: str, num_classes: int, shape: Shape, found: int) -> None:

@@ -17,6 +17,8 @@ from cosweep.specs import choice, number, pixel_fault, radius
 
 Assign = Callable[[Tensor, Tensor], Tensor]
 """(N,) labels and numbers of examples to the (N,) numbers of the carriers they get."""
+Weigh = Callable[[Tensor, Tensor], Tensor]
+"""(N,) labels and numbers of examples to (N,) factors of their carriers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +46,9 @@ class Inject(Intervention):
         patterns = CARRIERS[self.carriers](images.num_classes, images.shape, self.carrier_seed).to(images.device)
         assign, weight = self.assign(images), self.weight(images)
 
-        def feature(y: Tensor, example: Tensor) -> Tensor:
-            injected = patterns[assign(y, example)] * self.beta
+        def feature(y: Tensor, example: Tensor, permuted: bool) -> Tensor:
+            own = assign(y, example)
+            injected = patterns[another(own, example, len(patterns)) if permuted else own] * self.beta
             return injected if weight is None else injected * weight(y, example).view(-1, 1, 1, 1)
 
         return BoundIntervention(self.transform(patterns), feature, span_basis(patterns), self.clamp)
@@ -58,7 +61,7 @@ class Inject(Intervention):
         """Which carrier an example gets: its class's."""
         return lambda y, example: y
 
-    def weight(self, images: ImageSet) -> Assign | None:
+    def weight(self, images: ImageSet) -> Weigh | None:
         """By how much an example's carrier is multiplied; None is 1."""
         return None
 
@@ -144,7 +147,7 @@ class Partial(Inject):
     share: float = number(0.5, low=0.0, high=1.0)
     share_of: Literal["samples", "classes"] = "samples"
 
-    def weight(self, images: ImageSet) -> Assign:
+    def weight(self, images: ImageSet) -> Weigh:
         if self.share_of == "samples":
             drawn = torch.rand(images.examples, generator=self._draws("partial")) < self.share
         else:
@@ -152,6 +155,13 @@ class Partial(Inject):
             drawn = order < round(self.share * images.num_classes)
         taken = drawn.to(images.device, torch.float32)
         return lambda y, example: taken[example if self.share_of == "samples" else y]
+
+
+def another(carrier: Tensor, example: Tensor, carriers: int) -> Tensor:
+    """(N,) for each example the number of a carrier that is not its own, each of the others as likely."""
+    count = int(example.max()) + 1 if len(example) else 0
+    drawn = torch.randint(1, max(carriers, 2), (count,), generator=generator(0, "wrong class")).to(carrier.device)
+    return (carrier + drawn[example]) % carriers
 
 
 def span_basis(carriers: Tensor) -> Tensor:

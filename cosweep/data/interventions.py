@@ -36,21 +36,24 @@ class BoundIntervention:
 
     Attributes:
         transform: Changes images (N, C, H, W) without regard to their labels; None leaves them.
-        feature: What is added to images with labels (N,) and numbers (N,); None adds nothing.
+        feature: What is added to images with labels (N,) and numbers (N,), or if its third argument is true, the
+            same made of another carrier than the image's own; None adds nothing.
         basis: (R, C*H*W) orthonormal basis of all that ``feature`` can add; None without a feature.
         clamp: Whether the result is clipped to [0, 1].
     """
 
     transform: Callable[[Tensor], Tensor] | None = None
-    feature: Callable[[Tensor, Tensor], Tensor] | None = None
+    feature: Callable[[Tensor, Tensor, bool], Tensor] | None = None
     basis: Tensor | None = None
     clamp: bool = False
 
-    def __call__(self, x: Tensor, y: Tensor, example: Tensor, strength: float = 1.0) -> Tensor:
+    def __call__(
+        self, x: Tensor, y: Tensor, example: Tensor, *, strength: float = 1.0, permuted: bool = False
+    ) -> Tensor:
         """Intervened images (N, C, H, W), with ``strength`` times the feature; the input is left as it is."""
         out = x.clone() if self.transform is None else self.transform(x)
         if self.feature is not None and strength:
-            out = out + strength * self.feature(y, example)
+            out = out + strength * self.feature(y, example, permuted)
         return out.clamp(0, 1) if self.clamp else out
 
 

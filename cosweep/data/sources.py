@@ -57,7 +57,7 @@ class Source(Component):
 
     Attributes:
         train_examples: Train on so many examples only, the same ones for every seed; null takes all.
-        augment: ``flip``, ``crop_flip`` (4 pixels of padding) or ``none`` (as the released injected runs).
+        augment: ``flip``, ``crop`` (4 pixels of padding), ``crop_flip`` or ``none`` (as the released injected runs).
         box: Range [low, high] that attacks keep perturbed images in; null is [0, 1] widened to what the
             intervened images reach; ``as_released`` is [0, 1], into which attacked images are clipped whole, so
             that an attack strips part of an unclipped feature and a perturbation may exceed its bound.
@@ -66,8 +66,8 @@ class Source(Component):
     key: ClassVar[str] = "source"
 
     train_examples: int | None = number(None, low=1)
-    augment: Literal["none", "flip", "crop_flip"] = "none"
-    box: tuple[float, ...] | Literal["as_released"] | None = number(None, pixels=True)
+    augment: Literal["none", "flip", "crop", "crop_flip"] = "none"
+    box: tuple[float, ...] | Literal["as_released"] | None = number(None, low=-1.0, high=2.0, pixels=True)
 
     def faults(self) -> Iterator[Fault]:
         if isinstance(self.box, tuple) and (len(self.box) != 2 or not self.box[0] <= 0 < 1 <= self.box[1]):

@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -66,6 +67,9 @@ class Diagnostic(Component):
     Attributes:
         examples: Number of held-out images, the first of the probe's.
     """
+
+    second_order: ClassVar[bool] = False
+    """Whether it differentiates an input gradient, which some networks cannot."""
 
     examples: int = number(64, low=1)
 

@@ -10,6 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from cosweep.diagnostics.base import Diagnostic, Measured, View
 from cosweep.seeding import generator
@@ -32,6 +33,8 @@ class Curvature(Diagnostic):
     name: ClassVar[str] = "curvature"
     source: ClassVar[str] = "Ortiz-Jimenez et al., TMLR 2023, section 5; column curvature"
 
+    second_order: ClassVar[bool] = True
+
     iterations: int = number(10, low=1, high=1000)
 
     def passes(self, pgd_steps: int) -> float:
@@ -39,7 +42,7 @@ class Curvature(Diagnostic):
 
     def measure(self, view: View) -> Measured:
         x = view.x.detach().requires_grad_()
-        with torch.enable_grad():
+        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):  # other kernels of attention have no second derivative
             loss = functional.cross_entropy(view.model(x), view.y, reduction="sum")
             (gradient,) = torch.autograd.grad(loss, x, create_graph=True)
 

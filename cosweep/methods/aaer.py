@@ -34,8 +34,8 @@ class AAER(Method):
 
     Attributes:
         base: The single step.
-        as_released: The fall in cross-entropy is held fixed too, as in the authors' code: it then adds to the loss
-            and nothing to its gradient, against its purpose in the paper. The weights were chosen with this code.
+        fall_gradient: Whether the fall in cross-entropy is differentiated. The authors' code, with which the weights
+            were chosen, holds it fixed: it adds to the loss and nothing to its gradient.
     """
 
     name: ClassVar[str] = "aaer"
@@ -45,7 +45,7 @@ class AAER(Method):
     lambda_1: float = number(1.0, low=0.0)
     lambda_2: float = number(None, low=0.0)
     lambda_3: float = number(None, low=0.0)
-    as_released: bool = False
+    fall_gradient: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -76,7 +76,7 @@ class AAER(Method):
     def penalty(self, before: Tensor, after: Tensor, y: Tensor) -> Tensor:
         """The term for logits (N, K) at the start and at the perturbed image."""
         fall = functional.cross_entropy(before, y, reduction="none") - functional.cross_entropy(
-            after.detach() if self.as_released else after, y, reduction="none"
+            after if self.fall_gradient else after.detach(), y, reduction="none"
         )
         change = (after - before).square().sum(dim=1)
         abnormal = fall > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cosweep.attacks import clip_ball, clip_box, input_gradient, uniform_like
+from cosweep.errors import Fault
 from cosweep.methods.base import Batch, Memory, Method
 from cosweep.specs import number
 
@@ -23,8 +25,9 @@ class ATAS(Method):
     4 and 14/255 and its numerator at 16/255 whatever epsilon is; here they are their shares of an epsilon of 8/255.
 
     Epochs are counted for each example by how often it was drawn. Stored perturbations are of the image as it was
-    drawn; unlike in the authors' code they do not follow its crops and flips. Memory for one image per training
-    example is needed on the device.
+    drawn; unlike in the authors' code they do not follow its crops and flips. They take the memory of
+    one image per training example on the device, and as much for each snapshot: four times in all while a breaking
+    point is sought.
 
     Attributes:
         halving_norm: Length of the gradient at which the step is half its largest.
@@ -44,6 +47,11 @@ class ATAS(Method):
     step_high: float = number(1.75, low=0.0)
     constant_epochs: int = number(5, low=0)
     reset_epochs: int = number(10, low=1)
+
+    def faults(self) -> Iterator[Fault]:
+        yield from super().faults()
+        if self.step_low > self.step_high:
+            yield Fault("step_low", f"must be at most step_high, {self.step_high:g}; got {self.step_low:g}")
 
     @property
     def bound(self) -> float:

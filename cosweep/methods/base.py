@@ -32,6 +32,7 @@ class Batch:
         rng: CPU generator of this step; all randomness comes from it.
         example: (N,) numbers of the training examples, from 0.
         memory: Tensors that the method keeps between steps, by name.
+        done: Fraction of the training's steps that are done.
     """
 
     x: Tensor
@@ -40,6 +41,7 @@ class Batch:
     rng: torch.Generator
     example: Tensor
     memory: Memory = field(default_factory=dict)
+    done: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +57,8 @@ class Method(Component):
     """
 
     norms: ClassVar[tuple[Norm, ...]] = ("linf",)
+    second_order: ClassVar[bool] = False
+    """Whether it differentiates an input gradient, which some networks cannot."""
 
     epsilon: float = radius(8 / 255)
     norm: Norm = "linf"

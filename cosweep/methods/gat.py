@@ -42,7 +42,7 @@ class GAT(Method):
         return {"steps": torch.zeros((), dtype=torch.int64)}
 
     def perturb(self, model: nn.Module, batch: Batch) -> Tensor:
-        x, guided, strength = batch.x, batch.memory["steps"] % 2 == 1, self.strength(batch.memory)
+        x, guided, strength = batch.x, batch.memory["steps"] % 2 == 1, self.strength(batch)
         batch.memory["steps"] = batch.memory["steps"] + 1
         start = clip_box(self.epsilon / 2 * uniform_like(x, 1.0, batch.rng).sign(), x, batch.box)
         leaf = (x + start).requires_grad_()
@@ -56,7 +56,7 @@ class GAT(Method):
         return step(gradient, x, alpha=self.epsilon, box=batch.box, start=start, epsilon=self.epsilon)
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        strength = self.strength(batch.memory)
+        strength = self.strength(batch)
         logits = model(batch.x + self.attack(model, batch))
         clean = model(batch.x)
         distance = self.distance(clean, logits) / len(batch.y)
@@ -66,6 +66,6 @@ class GAT(Method):
         """How far two outputs (N, K) are apart, summed over the batch."""
         return (clean.softmax(dim=1) - logits.softmax(dim=1)).square().sum()
 
-    def strength(self, memory: Memory) -> float:
+    def strength(self, batch: Batch) -> float:
         """Weight of the distance in this step."""
         return self.lambda_

@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from cosweep.attacks import input_gradient, lengths, steepest, step, uniform_like
 from cosweep.methods.base import Batch, Method, batch_norm_in
@@ -35,6 +36,7 @@ class GradAlign(Method):
 
     name: ClassVar[str] = "grad_align"
     source: ClassVar[str] = "Andriushchenko & Flammarion, NeurIPS 2020"
+    second_order: ClassVar[bool] = True
 
     alpha: float = radius(None)
     lambda_: float = number(None, low=0.0)
@@ -67,7 +69,8 @@ class GradAlign(Method):
         if self.as_released:
             (gradient,) = torch.autograd.grad(loss, x_adv, retain_graph=True)
         nearby = (batch.x + uniform_like(batch.x, self.epsilon, batch.rng)).requires_grad_()
-        nearby_loss = functional.cross_entropy(model(nearby), batch.y, reduction="sum")
+        with sdpa_kernel(SDPBackend.MATH):  # other kernels of attention have no second derivative
+            nearby_loss = functional.cross_entropy(model(nearby), batch.y, reduction="sum")
         (other,) = torch.autograd.grad(nearby_loss, nearby, create_graph=True)
         return loss + self.lambda_ * (1 - mean_cosine(gradient, other)), logits
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from cosweep.attacks import Norm, pgd
@@ -14,7 +15,12 @@ from cosweep.specs import number, radius
 
 @dataclass(frozen=True, kw_only=True)
 class PGD(Method):
-    """Random start and ``steps`` steps of ``alpha`` (default 2 epsilon / steps), clipped to ball and box."""
+    """Random start and ``steps`` steps of ``alpha`` (default 2 epsilon / steps), clipped to ball and box.
+
+    Attributes:
+        random_start: Whether to start at a random point of the ball, or at the image as Andriushchenko and
+            Flammarion (NeurIPS 2020) do.
+    """
 
     name: ClassVar[str] = "pgd"
     source: ClassVar[str] = "Madry et al., ICLR 2018"
@@ -22,6 +28,7 @@ class PGD(Method):
 
     alpha: float = radius(None)
     steps: int = number(10, low=1)
+    random_start: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -46,4 +53,5 @@ class PGD(Method):
             box=batch.box,
             rng=batch.rng,
             norm=self.norm,
+            start=None if self.random_start else torch.zeros_like(batch.x),
         )

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
 from cosweep.data.filters import high_pass_mask, low_pass_mask
@@ -71,6 +72,24 @@ class Model(Component):
             raise CosweepError(
                 f"{{{options}}} cannot train on a batch of {batch} images of {height}x{width} with {channels} "
                 f"channels: {str(error).splitlines()[0]}; give another model, image size (data.size) or batch size"
+            ) from error
+
+    def check_second_derivative(self, num_classes: int, shape: tuple[int, int, int]) -> None:
+        """Nothing, if an input gradient of the network can be differentiated.
+
+        Raises:
+            CosweepError: If one of its operations has no second derivative.
+        """
+        model = self.build(num_classes, shape, torch.zeros(shape[0]), torch.ones(shape[0]), seed=0)
+        x = torch.zeros(2, *shape, requires_grad=True)
+        try:
+            with torch.random.fork_rng(devices=[]), sdpa_kernel(SDPBackend.MATH):
+                (gradient,) = torch.autograd.grad(model(x).square().sum(), x, create_graph=True)
+            gradient.sum().backward()  # type: ignore[no-untyped-call]
+        except RuntimeError as error:
+            raise CosweepError(
+                f"{self.name}'s network has no second derivative in the input, which the method or a diagnostic takes: "
+                f"{str(error).splitlines()[0]}; use another model, or leave out grad_align and curvature"
             ) from error
 
     def _filter(self, shape: tuple[int, int, int]) -> list[nn.Module]:

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from cosweep.errors import CosweepError, Fault, unknown_name
 from cosweep.models.base import Model
 
-_NOT_LOGITS = {"googlenet", "inception_v3"}  # in training these return logits of auxiliary heads besides
+_NOT_LOGITS = ("googlenet", "inception_v3")  # in training these return logits of auxiliary heads besides
+_NOT_DETERMINISTIC = ("alexnet", "vgg")  # adaptive pooling to more than one pixel has no such gradient on a GPU
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,11 +49,13 @@ class TorchvisionModel(Model):
 
 
 def architectures() -> list[str]:
-    """Names of torchvision's image classifiers that return logits alone."""
+    """Names of torchvision's image classifiers that return logits alone and train deterministically on a GPU."""
     # Here and not above, since importing torchvision takes a second.
     from torchvision import models
 
-    return [name for name in models.list_models(module=models) if name not in _NOT_LOGITS]
+    return [
+        name for name in models.list_models(module=models) if not name.startswith((*_NOT_LOGITS, *_NOT_DETERMINISTIC))
+    ]
 
 
 class _GreyToColour(nn.Module):

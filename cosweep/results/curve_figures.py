@@ -86,11 +86,11 @@ def ablations_figure(trials: Sequence[Row], axes: Sequence[str], title: str) -> 
     ):
         for number, name in enumerate(shown):
             heights = [fmean(t[f"{kind}_{name}"] for t in members) for members in groups.values()]
-            style = {"color": _colour(number, len(shown)), "linestyle": _DASHES[number % len(_DASHES)]}
+            style: dict[str, Any] = {"color": _colour(number, len(shown)), "linestyle": _DASHES[number % len(_DASHES)]}
             for run in runs:
                 values = [heights[place] for place in run]
-                label = name if run is runs[0] else None
-                panel.plot(run, values, marker="osD^vX"[number % 6], markersize=5, label=label, **style)
+                style["label"] = name if run is runs[0] else None
+                panel.plot(run, values, marker="osD^vX"[number % 6], markersize=5, **style)
         panel.set_xticks(range(len(groups)), list(groups), rotation=40, ha="right", fontsize=7)
         panel.set_title(f"accuracy, {label}", fontsize=9)
         panel.set_ylim(-0.03, 1.03)

@@ -33,6 +33,10 @@ class Checker:
         text = self._once((spec.model, spec.data.load_key, smallest), check)
         if text:
             yield Fault("model", text)
+        elif spec.method.second_order or any(diagnostic.second_order for diagnostic in spec.probe.diagnostics):
+            differentiate = partial(spec.model.check_second_derivative, images.num_classes, images.shape)
+            if text := self._once((spec.model, spec.data.load_key, "second"), differentiate):
+                yield Fault("model", text)
         if spec.final.attack == "autoattack":
             norm = spec.method.norm
             fits = partial(check_images, norm, images.shape)

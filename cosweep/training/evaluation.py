@@ -177,9 +177,18 @@ def final_accuracies(
     with evaluating(model):
         clean = _share(torch.cat([correct(model, *chunk) for chunk in _chunks(x, y)]))
         if final.attack == "autoattack":
+            images = Box(min(box.low, x.min().item()), max(box.high, x.max().item()))
+            reach = box if box.pulls else images
             standing = [
                 withstands_autoattack(
-                    model, *chunk, num_classes=num_classes, epsilon=epsilon, norm=norm, box=box, seed=seed + index
+                    model,
+                    *chunk,
+                    num_classes=num_classes,
+                    epsilon=epsilon,
+                    norm=norm,
+                    box=box,
+                    reach=reach,
+                    seed=seed + index,
                 )
                 for index, chunk in enumerate(_chunks(x, y))
             ]

@@ -62,7 +62,8 @@ class Trainer:
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
         with self._model_draws():
-            loss, logits = method.backward(self.model, Batch(x, y, self.data.box, rng, index, self._memory))
+            batch = Batch(x, y, self.data.box, rng, index, self._memory, step / self.total_steps)
+            loss, logits = method.backward(self.model, batch)
         self.optimizer.step()
         self._loss += loss * len(y)
         self._correct += (logits.argmax(dim=1) == y).sum()

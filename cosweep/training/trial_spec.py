@@ -106,7 +106,7 @@ class FinalSpec(Spec):
     @property
     def label(self) -> str:
         """The attack as ``robust_attack`` names it."""
-        return f"pgd-{self.steps}-{self.restarts}" if self.attack == "pgd" else self.attack
+        return f"pgd-{self.steps}-{self.restarts}" if self.attack == "pgd" else "apgd_ce+apgd_t+square"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +141,9 @@ class TrialSpec(Spec):
     def faults(self) -> Iterator[Fault]:
         if self.stop.co.detector == "grad_cos" and not self.probe.grad_cos:
             yield Fault("probe.grad_cos", "is false, and detector grad_cos reads it; set it to true")
+        if self.method.warmup_epochs >= self.optimizer.epochs:
+            text = f"must be below optimizer.epochs, {self.optimizer.epochs}; got {self.method.warmup_epochs:g}"
+            yield Fault("method.warmup_epochs", text)
 
     @classmethod
     def from_dict(cls, raw: object) -> TrialSpec:

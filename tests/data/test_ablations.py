@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from cosweep.data.ablations import wrong_classes
 from cosweep.data.batches import DeviceData
 from cosweep.data.carriers import dct_sign
-from cosweep.data.injections import Inject, InjectOrthogonal, project_out, span_basis
+from cosweep.data.injections import Inject, InjectOrthogonal, Shared, Shuffled, another, project_out, span_basis
 from cosweep.data.pass_filters import LowPass
 from cosweep.data.sources import Digits
 from cosweep.metrics import ABLATIONS, Ablation
@@ -51,14 +50,20 @@ def test_permuted_images_carry_the_feature_of_another_class_each() -> None:
     assert len(set(((carried - y) % 10).tolist())) > 6
 
 
-def test_wrong_classes_are_fixed_for_an_example_and_all_others_are_drawn() -> None:
+@pytest.mark.parametrize("control", [Shared(beta=BETA), Shuffled(beta=BETA)])
+def test_a_control_is_permuted_to_another_carrier_than_its_own(control: Inject) -> None:
+    apart = shown("permuted", control) - shown("injected", control)
+    assert (apart.flatten(1).abs().amax(dim=1) > BETA).all()
+
+
+def test_another_carrier_is_fixed_for_an_example_and_all_others_are_drawn() -> None:
     y, example = torch.zeros(5000, dtype=torch.int64), torch.arange(5000)
-    wrong = wrong_classes(y, example, 10)
+    wrong = another(y, example, 10)
     counts = torch.bincount(wrong, minlength=10)
     assert counts[0] == 0
     assert counts[1:].min() > 450
     some = torch.tensor([4000, 3])
-    assert torch.equal(wrong_classes(y[some], example[some], 10), wrong[some])
+    assert torch.equal(another(y[some], example[some], 10), wrong[some])
 
 
 @pytest.mark.parametrize("ablation", ABLATIONS)

@@ -14,7 +14,7 @@ from cosweep.methods.rs_fgsm import RSFGSM
 from tests.methods.batches import rng, whole
 from tests.tiny import UNIT_BOX, batch, linear_model
 
-METHOD = AAER(epsilon=0.1, lambda_1=0.5, lambda_2=2.0, lambda_3=3.0)
+METHOD = AAER(epsilon=0.1, lambda_1=0.5, lambda_2=2.0, lambda_3=3.0, fall_gradient=True)
 Y = torch.zeros(4, dtype=torch.int64)
 
 
@@ -56,8 +56,8 @@ def test_the_term_pushes_abnormal_examples_alone() -> None:
     torch.testing.assert_close(after.grad[3, 0], expected)
 
 
-def test_as_released_the_fall_counts_but_does_not_push() -> None:
-    released = AAER(epsilon=0.1, lambda_1=0.5, lambda_2=2.0, lambda_3=0.0, as_released=True)
+def test_as_in_the_authors_code_the_fall_counts_but_does_not_push() -> None:
+    released = AAER(epsilon=0.1, lambda_1=0.5, lambda_2=2.0, lambda_3=0.0)
     before, after = logits(3.0, 1.0, 0.0, 1.0), logits(2.0, 0.0, -1.0, 3.0)
     term = released.penalty(before, after, Y)
     assert term.item() == pytest.approx(0.5 / 4 * 2.0 * (loss(1.0) - loss(3.0)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 from torch import Tensor, nn
 
@@ -31,10 +30,10 @@ class Scripted(nn.Module):
 def test_it_switches_on_a_drop_and_back_when_it_has_recovered() -> None:
     """Single steps cost one pass, PGD's seven, a check eight: at every other step here."""
     model, x, y = Scripted(), batch(20)[0], torch.zeros(20, dtype=torch.int64)
-    method = FastAdvPlus(epsilon=EPSILON, check_every=2, drop=0.12)
+    method = FastAdvPlus(epsilon=EPSILON, check_every=2, drop=0.5)
     step = whole(method, x, y)
     passes = []
-    for right in (10, 12, 4, 6, 11, 10, 9, 6):
+    for right in (10, 12, 4, 5, 8, 10, 7, 4):  # the mean is 10, 10.6, stays, 9.8, 9.9, 9
         model.right = right
         for _ in range(2):
             model.forwards = 0
@@ -47,12 +46,22 @@ def test_it_switches_on_a_drop_and_back_when_it_has_recovered() -> None:
 
 def test_a_slow_decline_is_no_drop() -> None:
     model, x, y = Scripted(), batch(20)[0], torch.zeros(20, dtype=torch.int64)
-    method = FastAdvPlus(epsilon=EPSILON, check_every=1, drop=0.12)
+    method = FastAdvPlus(epsilon=EPSILON, check_every=1, drop=0.5)
     step = whole(method, x, y)
-    for model.right in range(20, 0, -2):
+    for model.right in range(20, 8, -2):
         method.perturb(model, step)
         assert not step.memory["lost"]
-    assert step.memory["robust_acc"] == pytest.approx(0.1)
+    assert step.memory["robust_acc"].item() < 0.8
+
+
+def test_a_batch_that_is_somewhat_harder_is_no_drop() -> None:
+    """Of 64 images at robust accuracy one half, batches differ by a tenth and more."""
+    model, x, y = Scripted(), batch(20)[0], torch.zeros(20, dtype=torch.int64)
+    method = FastAdvPlus(epsilon=EPSILON, check_every=1)
+    step = whole(method, x, y)
+    for model.right in (10, 14, 7, 12, 8):
+        method.perturb(model, step)
+        assert not step.memory["lost"]
 
 
 def test_an_accuracy_that_stays_is_no_drop_of_zero() -> None:

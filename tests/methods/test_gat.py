@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from torch.nn import functional
 from cosweep.methods.gat import GAT
 from cosweep.methods.nu_at import NuAT
 from tests.methods.batches import WIDE_BOX, following, whole
-from tests.tiny import CPU, batch, convolutional_model
+from tests.tiny import batch, convolutional_model
 
 EPSILON = 0.1
 CLEAN = torch.tensor([[0.0, 0.0], [2.0, 0.0], [0.0, 1.0]])
@@ -34,12 +36,10 @@ def test_a_diverged_output_gives_a_loss_that_is_no_number() -> None:
 @pytest.mark.parametrize("method", [GAT(epsilon=EPSILON, lambda_=300.0), NuAT(epsilon=EPSILON, lambda_=3.0)])
 def test_the_loss_is_the_clean_one_plus_the_mean_distance(method: GAT) -> None:
     model, (x, y) = convolutional_model().eval(), batch(16)
-    first = whole(method, x, y)
-    if isinstance(method, NuAT):
-        first.memory["steps"] += 90 * first.memory["steps_per_epoch"]
+    first = replace(whole(method, x, y), done=0.95)
     memory = {name: value.clone() for name, value in first.memory.items()}
     loss, logits = method.loss(model, first)
-    again = whole(method, x, y)
+    again = replace(whole(method, x, y), done=0.95)
     again.memory.update(memory)
     clean, after = model(x), model(x + method.perturb(model, again))
     torch.testing.assert_close(logits, after)
@@ -65,11 +65,8 @@ def test_the_attack_steps_from_half_epsilon_and_is_guided_every_second_time() ->
         torch.testing.assert_close(found, (start + EPSILON * gradient.sign()).clamp(-EPSILON, EPSILON))
 
 
-def test_nuat_s_weight_grows_with_the_epochs() -> None:
-    method = NuAT(lambda_=4.5, ramp_epochs=3)
-    memory = method.fresh_memory(25, (1, 8, 8), 10, CPU)
-    weights = []
-    for _ in range(14):
-        weights.append(method.strength(memory))
-        memory["steps"] += 1
-    assert weights == pytest.approx([0.0] * 3 + [1.5] * 3 + [3.0] * 3 + [4.5] * 5)
+def test_nuat_s_weight_grows_with_the_training() -> None:
+    method = NuAT(lambda_=4.5, ramp_share=0.9)
+    step = whole(method, *batch(4))
+    weights = [method.strength(replace(step, done=done)) for done in (0.0, 0.3, 0.9, 1.0)]
+    assert weights == pytest.approx([0.0, 1.5, 4.5, 4.5])

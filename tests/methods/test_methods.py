@@ -29,7 +29,7 @@ def steps(method: Method, x: Tensor, y: Tensor, count: int) -> Iterator[Batch]:
     """The same images in so many steps in a row."""
     step = whole(method, x, y)
     for number in range(count):
-        yield step
+        yield replace(step, done=number / count)
         step = following(step, number + 1)
 
 
@@ -146,7 +146,7 @@ def test_the_backward_pass_reaches_all_weights_and_gives_the_loss(name: str) -> 
 @pytest.mark.parametrize("name", METHODS)
 def test_the_loss_after_a_few_steps_is_above_the_clean_one_on_a_linear_model(name: str) -> None:
     method, model, (x, y) = METHODS[name](epsilon=EPSILON), linear_model(), batch(50)
-    for step in steps(method, x, y, 60):  # NuAT's term grows with the epochs, one step each here
+    for step in steps(method, x, y, 60):  # NuAT's term grows with the training
         loss = method.loss(model, step)[0]
         method.backward(model, step)
     assert loss > functional.cross_entropy(model(x), y)

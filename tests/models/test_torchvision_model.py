@@ -12,9 +12,9 @@ from tests.test_import_boundary import run_python
 from tests.tiny import batch
 
 ONE_OF_EACH_FAMILY = [
-    "alexnet", "convnext_tiny", "densenet121", "efficientnet_b0", "efficientnet_v2_s", "maxvit_t", "mnasnet0_5",
+    "convnext_tiny", "densenet121", "efficientnet_b0", "efficientnet_v2_s", "maxvit_t", "mnasnet0_5",
     "mobilenet_v2", "mobilenet_v3_small", "regnet_x_400mf", "regnet_y_400mf", "resnet50", "resnext50_32x4d",
-    "shufflenet_v2_x0_5", "squeezenet1_1", "swin_t", "swin_v2_t", "vgg11", "vgg11_bn", "vit_b_32", "wide_resnet50_2",
+    "shufflenet_v2_x0_5", "squeezenet1_1", "swin_t", "swin_v2_t", "vit_b_32", "wide_resnet50_2",
 ]  # fmt: skip
 
 
@@ -41,8 +41,7 @@ def test_every_architecture_takes_the_images_it_was_made_for() -> None:
 @pytest.mark.parametrize(
     ("architecture", "shape", "reason"),
     [
-        ("alexnet", (3, 32, 32), "output size is too small"),
-        ("vgg11", (1, 8, 8), "output size is too small"),
+        ("squeezenet1_1", (1, 8, 8), "output size is too small"),
         ("convnext_tiny", (3, 8, 8), "can't be greater than actual input size"),
         ("maxvit_t", (3, 64, 64), "not divisible by partition size 7"),
         ("vit_b_32", (3, 48, 48), "indivisible by patch size"),
@@ -114,3 +113,17 @@ def test_networks_that_do_not_return_logits_of_images_alone_are_unknown(name: st
 
 def test_torchvision_is_imported_only_for_its_own_models() -> None:
     run_python("import sys, cosweep.training; cosweep.training.TrialSpec(); assert 'torchvision' not in sys.modules")
+
+
+@pytest.mark.parametrize(
+    ("architecture", "differentiable"),
+    [("resnet18", True), ("vit_b_32", True), ("mobilenet_v3_small", False)],
+)
+def test_a_network_that_lacks_second_derivatives_is_found_out(architecture: str, differentiable: bool) -> None:
+    """Fused attention has none either, so that it is computed plainly where they are taken."""
+    model = TorchvisionModel(architecture=architecture)
+    if differentiable:
+        model.check_second_derivative(10, (3, 64, 64))
+        return
+    with pytest.raises(CosweepError, match=r"has no second derivative in the input.*leave out grad_align and curvature"):
+        model.check_second_derivative(10, (3, 64, 64))
