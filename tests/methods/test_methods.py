@@ -277,3 +277,12 @@ def test_pgd_raises_the_loss_above_that_of_one_step_on_a_curved_model() -> None:
     single = FGSM(epsilon=EPSILON).loss(model, whole(FGSM(), x, y))[0]
     many = PGD(epsilon=EPSILON, steps=20).loss(model, whole(PGD(), x, y))[0]
     assert many > single
+
+
+def test_pgd_without_random_start_begins_at_the_image_and_draws_nothing() -> None:
+    model, (x, y) = convolutional_model().eval(), batch(16)
+    method = PGD(epsilon=EPSILON, steps=1, alpha=EPSILON, random_start=False)
+    step = whole(method, x, y)
+    before = step.rng.get_state()
+    assert torch.equal(method.perturb(model, step), fgsm(model, x, y, EPSILON, UNIT_BOX))
+    assert torch.equal(step.rng.get_state(), before)

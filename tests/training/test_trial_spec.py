@@ -195,6 +195,42 @@ def test_every_scalar_has_one_column_of_its_own(method: str, model: str) -> None
     assert row["intervention"] == "inject+inject_orthogonal"
 
 
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        ({"method": {"name": "fgsm", "warmup_epochs": 25}}, "method.warmup_epochs: must be below optimizer.epochs, 25"),
+        ({"method": {"name": "grad_align", "norm": "l2"}}, "method.norm: grad_align is defined for linf, not l2"),
+        ({"method": {"name": "grad_align", "lambda_": -1}}, "method.lambda_: must be at least 0, got -1.0"),
+        ({"method": {"name": "atas", "step_low": 2}}, "method.step_low: must be at most step_high, 1.75; got 2"),
+        ({"data": {"source": "digits", "box": [0, 255]}}, "data.box: must be in .-1, 2., got 255.0; write 255/255"),
+        (
+            {"data": {"source": "digits", "box": "released"}},
+            "data.box: expected a list or 'as_released', got 'released'",
+        ),
+        ({"probe": {"diagnostics": ["ray"]}}, r"probe.diagnostics.0: expected .*, got 'ray'; write \{name: ray\}"),
+        ({"probe": {"diagnostics": [{"name": "ray"}] * 2}}, "probe.diagnostics: ray stands there twice"),
+        ({"probe": {"grad_cos": False}, "stop": {"co": {"detector": "grad_cos"}}}, "probe.grad_cos: is false, and"),
+        ({"final": {"on": ["clean"]}}, "final.on: expected injected"),
+        ({"final": {"on": ["injected", "cleen"]}}, "final.on.1: .* did you mean 'clean'"),
+        ({"model": {"name": "wide_resnet", "depth": 11}}, "model.depth: must be 6n . 4, got 11; write 10 or 16"),
+    ],
+)
+def test_what_does_not_go_together_is_a_fault(raw: dict[str, Any], message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        TrialSpec.from_dict(raw)
+
+
+def test_faults_of_a_method_come_together() -> None:
+    with pytest.raises(SpecError, match="lambda_") as caught:
+        TrialSpec.from_dict({"method": {"name": "grad_align", "norm": "l2", "lambda_": -1}})
+    assert sorted(fault.path for fault in caught.value.faults) == ["method.lambda_", "method.norm"]
+
+
+def test_lengths_in_l2_may_exceed_one_and_say_so_to_no_other_norm() -> None:
+    spec = TrialSpec.from_dict({"method": {"name": "fgsm", "norm": "l2", "epsilon": "510/255"}})
+    assert (spec.method.epsilon, spec.flat()["alpha"]) == (2.0, 2.0)
+
+
 def test_columns_have_the_names_that_the_tables_document() -> None:
     row = TrialSpec.from_dict({"interventions": [{"kind": "inject", "beta": "24/255"}]}).flat()
     expected = {
