@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from cosweep.data.injections import project_out
+from cosweep.data.injections import project_out, span_basis
 from cosweep.data.interventions import BoundIntervention
 from cosweep.metrics import Ablation
 
@@ -33,6 +33,6 @@ def ablated(
     strength = {"reversed": -1.0, "orthogonal": 0.0}.get(ablation, 1.0)
     for intervention in interventions:
         x = intervention(x, y, example, strength=strength, permuted=ablation == "permuted")
-        if ablation == "orthogonal" and intervention.basis is not None:
-            x = project_out(x, intervention.basis)
+        if ablation == "orthogonal" and intervention.carriers is not None:
+            x = project_out(x, span_basis(intervention.carriers))
     return x

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar, Literal
 
 import torch
@@ -43,7 +44,7 @@ class Inject(Intervention):
             yield Fault("beta", text)
 
     def bind(self, images: ImageSet) -> BoundIntervention:
-        patterns = CARRIERS[self.carriers](images.num_classes, images.shape, self.carrier_seed).to(images.device)
+        patterns = carriers_of(self.carriers, images.num_classes, images.shape, self.carrier_seed).to(images.device)
         assign, weight = self.assign(images), self.weight(images)
 
         def feature(y: Tensor, example: Tensor, permuted: bool) -> Tensor:
@@ -51,7 +52,7 @@ class Inject(Intervention):
             injected = patterns[another(own, example, len(patterns)) if permuted else own] * self.beta
             return injected if weight is None else injected * weight(y, example).view(-1, 1, 1, 1)
 
-        return BoundIntervention(self.transform(patterns), feature, span_basis(patterns), self.clamp)
+        return BoundIntervention(self.transform(patterns), feature, patterns, self.clamp)
 
     def transform(self, patterns: Tensor) -> Callable[[Tensor], Tensor] | None:
         """What is done to images before the carrier is added."""
@@ -155,6 +156,12 @@ class Partial(Inject):
             drawn = order < round(self.share * images.num_classes)
         taken = drawn.to(images.device, torch.float32)
         return lambda y, example: taken[example if self.share_of == "samples" else y]
+
+
+@lru_cache(maxsize=4)
+def carriers_of(name: str, num_classes: int, shape: tuple[int, int, int], seed: int) -> Tensor:
+    """The carriers of that name; kept, since two hundred for large images take seconds and many trials share them."""
+    return CARRIERS[name](num_classes, shape, seed)
 
 
 def another(carrier: Tensor, example: Tensor, carriers: int) -> Tensor:

@@ -38,13 +38,13 @@ class BoundIntervention:
         transform: Changes images (N, C, H, W) without regard to their labels; None leaves them.
         feature: What is added to images with labels (N,) and numbers (N,), or if its third argument is true, the
             same made of another carrier than the image's own; None adds nothing.
-        basis: (R, C*H*W) orthonormal basis of all that ``feature`` can add; None without a feature.
+        carriers: (K, C, H, W) patterns that ``feature`` adds multiples of; None without a feature.
         clamp: Whether the result is clipped to [0, 1].
     """
 
     transform: Callable[[Tensor], Tensor] | None = None
     feature: Callable[[Tensor, Tensor, bool], Tensor] | None = None
-    basis: Tensor | None = None
+    carriers: Tensor | None = None
     clamp: bool = False
 
     def __call__(
