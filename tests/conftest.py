@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -15,3 +16,15 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def few_queries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """AutoAttack's Square with 30 queries instead of 5000, where its strength is not the question."""
+    from pyautoattack import square
+
+    class Short(square.SquareAttack):  # type: ignore[misc]
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **(options | {"n_queries": 30}))
+
+    monkeypatch.setattr(square, "SquareAttack", Short)

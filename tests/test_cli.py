@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner, Result
 
 from cosweep.cli import MENUS, app
 from cosweep.results.store import Store
 from cosweep.sweep.presentation import menu_table
-from tests.results.rows import broken_row, curve, trial_row
+from tests.results.rows import broken_row, curve, measured_curve, snapshot_rows, trial_row
 
 GOOD = "trial: {interventions: [{kind: inject}]}\nspace: {method.epsilon: {grid: [48/255, 64/255]}}\n"
 
@@ -127,6 +129,24 @@ def test_query_prints_rows_in_each_format(folder: Path) -> None:
     assert json.loads(cosweep("query", sql, "--format", "json").output)[0]["co_step"] == 123
     assert cosweep("query", sql, "--format", "csv").output.splitlines()[0] == "trial_id,co_step,beta"
     assert cosweep("query", sql, "--format", "parquet").stdout_bytes.startswith(b"PAR1")
+
+
+def test_query_prints_lists_in_each_format(store: Store) -> None:
+    store.write_trial("s", broken_row("bbb"), measured_curve(), snapshot_rows(("end", 12)))
+    sql = "SELECT step, delta_spectrum, ray_loss FROM curves WHERE curvature IS NOT NULL ORDER BY step"
+    table = cosweep("query", sql).output
+    assert "[0.5, 0.25, 0.25]" in table
+    assert "[0.3, None]" in table
+    assert [row["ray_loss"] for row in json.loads(cosweep("query", sql, "--format", "json").output)] == [
+        [0.1, 0.2],
+        [0.3, None],
+    ]
+    assert '22,"[0.5, 0.25, 0.25]","[0.1, 0.2]"' in cosweep("query", sql, "--format", "csv").output
+    parquet = pq.read_table(io.BytesIO(cosweep("query", sql, "--format", "parquet").stdout_bytes))
+    assert parquet["delta_spectrum"].to_pylist() == [[0.5, 0.25, 0.25], [0.0, 0.0, 0.0]]
+    pixels = cosweep("query", "SELECT example, shape, delta FROM snapshots ORDER BY example").output
+    assert "[1, 1, 2]" in pixels
+    assert "[1.75, -0.25]" in pixels
 
 
 @pytest.mark.usefixtures("store")

@@ -44,6 +44,21 @@ def convolutional_model(channels: int = 1, classes: int = 10, seed: int = 0) -> 
     )
 
 
+class Sine(nn.Module):
+    """Waves in place of kinks."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sin(15 * x)
+
+
+def smooth_model(channels: int = 1, classes: int = 10, seed: int = 0) -> nn.Sequential:
+    """Two convolutions with a sine between: a loss that is curved everywhere, and no other layers."""
+    return _seeded(
+        seed,
+        lambda: nn.Sequential(nn.Conv2d(channels, 8, 3, padding=1), Sine(), nn.Conv2d(8, classes, 8), nn.Flatten()),
+    )
+
+
 def _seeded(seed: int, make: Any, example: Tensor | None = None) -> nn.Sequential:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

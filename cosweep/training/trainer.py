@@ -101,7 +101,7 @@ class Trainer:
     def snapshot(self) -> dict[str, Any]:
         """Copy of everything that the next steps depend on; no generator state, since steps have none."""
         return {
-            "model": {name: value.clone() for name, value in self.model.state_dict().items()},
+            "model": copy.deepcopy(self.model.state_dict()),  # with the versions of its parts, which some ask for
             "optimizer": copy.deepcopy(self.optimizer.state_dict()),
             "step": self.step,
             "lr": self.lr,

@@ -28,7 +28,7 @@ space:
 """
 
 # Columns that differ between two runs of one spec.
-CLOCKS = "train_seconds, probe_seconds, eval_seconds, wall_seconds, started_at, finished_at"
+CLOCKS = "train_seconds, probe_seconds, diagnostic_seconds, eval_seconds, wall_seconds, started_at, finished_at"
 
 
 def start(folder: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:

@@ -55,3 +55,32 @@ def curve(steps: int = 3) -> list[dict[str, Any]]:
         {"step": 11 * i, "epoch": i / 2, "clean_acc": 0.5, "fgsm_acc": 0.4, "pgd_acc": 0.3, "train_loss": 1.0}
         for i in range(1, steps + 1)
     ]
+
+
+def measured_curve() -> list[dict[str, Any]]:
+    """Probes of which the second and the last have diagnostics; the last those of a diverged model."""
+    nan = float("nan")
+    found: list[dict[str, Any]] = [
+        {},
+        {"curvature": 2.5, "delta_spectrum": [0.5, 0.25, 0.25], "ray_loss": [0.1, 0.2]},
+        {"curvature": nan, "delta_spectrum": [0.0, 0.0, 0.0], "ray_loss": [0.3, nan]},
+    ]
+    return [probe | columns for probe, columns in zip(curve(), found, strict=True)]
+
+
+def snapshot_rows(*moments: tuple[str, int]) -> list[dict[str, Any]]:
+    """Two images of two pixels at each moment."""
+    return [
+        {
+            "moment": moment,
+            "step": step,
+            "example": example,
+            "label": example % 10,
+            "shape": [1, 1, 2],
+            "original": [0.0, 1.0],
+            "intervened": [0.1, 0.9],
+            "delta": [0.25 * example, -0.25],
+        }
+        for moment, step in moments
+        for example in (7, 12)
+    ]

@@ -13,7 +13,7 @@ import pytest
 from cosweep.errors import CosweepError
 from cosweep.results.query import run_query, to_csv, to_json, to_parquet
 from cosweep.results.store import Store
-from tests.results.rows import broken_row, curve, trial_row
+from tests.results.rows import broken_row, curve, measured_curve, snapshot_rows, trial_row
 
 
 @pytest.fixture
@@ -76,3 +76,64 @@ def test_csv_and_parquet_hold_the_same_rows(store: Store) -> None:
     rows = list(csv.DictReader(io.StringIO(to_csv(table).decode())))
     assert rows == [{"trial_id": "a", "steps": "46"}, {"trial_id": "b", "steps": "46"}]
     assert pq.read_table(io.BytesIO(to_parquet(table))).to_pylist() == table.to_pylist()
+
+
+# --- columns of lists ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def measured(tmp_path: Path) -> Store:
+    made = Store(tmp_path)
+    made.write_trial("s", broken_row("a"), measured_curve(), snapshot_rows(("before", 5), ("after", 24)))
+    return made
+
+
+LISTS = "SELECT step, delta_spectrum, ray_loss FROM curves ORDER BY step"
+AS_TOLD = [
+    {"step": 11, "delta_spectrum": None, "ray_loss": None},
+    {"step": 22, "delta_spectrum": [0.5, 0.25, 0.25], "ray_loss": [0.1, 0.2]},
+    {"step": 33, "delta_spectrum": [0.0, 0.0, 0.0], "ray_loss": [0.3, None]},
+]
+
+
+def test_lists_are_lists_in_json_with_null_for_nan(measured: Store) -> None:
+    def refuse(word: str) -> None:
+        raise AssertionError(f"{word} is no JSON")
+
+    text = to_json(run_query(measured, LISTS))
+    assert json.loads(text, parse_constant=refuse) == AS_TOLD
+
+
+def test_lists_are_json_in_csv(measured: Store) -> None:
+    rows = list(csv.DictReader(io.StringIO(to_csv(run_query(measured, LISTS)).decode())))
+    read = [{name: json.loads(cell) if cell else None for name, cell in row.items()} for row in rows]
+    assert read == AS_TOLD
+
+
+def test_lists_are_lists_in_parquet(measured: Store) -> None:
+    table = run_query(measured, LISTS)
+    again = pq.read_table(io.BytesIO(to_parquet(table)))
+    assert again.schema.types == table.schema.types
+    assert repr(again.to_pylist()) == repr(table.to_pylist())
+
+
+def test_lists_may_be_queried_entry_by_entry(measured: Store) -> None:
+    sql = "SELECT step, ray_loss[-1] AS at_the_end, len(delta_spectrum) AS n FROM curves WHERE curvature = 2.5"
+    assert run_query(measured, sql).to_pylist() == [{"step": 22, "at_the_end": 0.2, "n": 3}]
+
+
+def test_snapshots_are_a_view(measured: Store) -> None:
+    sql = (
+        "SELECT example, moment, s.step, list_max(delta) AS largest, t.co_step FROM snapshots s "
+        "JOIN trials t USING (trial_id) ORDER BY example, s.step"
+    )
+    assert run_query(measured, sql).to_pylist() == [
+        {"example": example, "moment": moment, "step": step, "largest": example / 4, "co_step": 20}
+        for example in (7, 12)
+        for moment, step in (("before", 5), ("after", 24))
+    ]
+
+
+def test_a_wrong_query_of_snapshots_names_their_columns(measured: Store) -> None:
+    with pytest.raises(CosweepError, match=r"(?s)nosuch.*snapshots: trial_id, moment, step, example"):
+        run_query(measured, "SELECT nosuch FROM snapshots")

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from cosweep.errors import CosweepError
-from cosweep.results.schema import CURVE_COLUMNS, SCHEMA_VERSION, TRIAL_COLUMNS
+from cosweep.results.query import run_query
+from cosweep.results.schema import CURVE_COLUMNS, SCHEMA_VERSION, SNAPSHOT_COLUMNS, TRIAL_COLUMNS, VERSION_KEY
 from cosweep.results.store import Store, check_name
-from tests.results.rows import broken_row, curve, trial_row
+from tests.results.rows import broken_row, curve, measured_curve, snapshot_rows, trial_row
 
 
 @pytest.fixture
@@ -157,3 +160,125 @@ def test_an_unknown_sweep_is_refused_with_the_known_ones(store: Store) -> None:
     store.write_sweep("known", {"trial_ids": []})
     with pytest.raises(CosweepError, match="sweeps there: known"):
         store.sweep_record("other")
+
+
+# --- diagnostics and snapshots ---------------------------------------------------------------------------------------
+
+
+def test_diagnostics_read_back_as_numbers_and_lists_and_as_nothing_where_there_were_none(store: Store) -> None:
+    store.write_trial("s", trial_row("a"), measured_curve())
+    first, second, last = store.curves("s").to_pylist()
+    assert (first["curvature"], first["delta_spectrum"], first["ray_loss"]) == (None, None, None)
+    assert (second["curvature"], second["delta_spectrum"]) == (2.5, [0.5, 0.25, 0.25])
+    assert math.isnan(last["curvature"])
+    assert last["ray_loss"][0] == 0.3
+    assert math.isnan(last["ray_loss"][1])
+
+
+def test_curves_with_and_without_diagnostics_share_a_table(store: Store) -> None:
+    store.write_trial("s", trial_row("a"), measured_curve())
+    store.write_trial("s", trial_row("b"), curve())
+    store.write_trial("t", trial_row("c"), [])
+    assert store.curves().num_rows == 6
+    assert dict(zip(store.curves().schema.names, store.curves().schema.types))["ray_loss"] == pa.list_(pa.float64())
+
+
+def test_snapshots_read_back_as_they_were_written(store: Store) -> None:
+    rows = snapshot_rows(("before", 5), ("after", 24))
+    store.write_trial("s", broken_row("a"), curve(), rows)
+    assert store.snapshots("s").to_pylist() == [{"trial_id": "a", **row, "sweep": "s"} for row in rows]
+    types = dict(zip(store.snapshots().schema.names, store.snapshots().schema.types))
+    assert types == {c.name: c.type for c in SNAPSHOT_COLUMNS} | {"sweep": pa.string()}
+
+
+@pytest.mark.parametrize("snapshots", [None, []])
+def test_a_trial_without_snapshots_leaves_no_file_of_them(
+    store: Store, tmp_path: Path, snapshots: list[dict[str, object]] | None
+) -> None:
+    store.write_trial("s", trial_row("a"), curve(), snapshots)
+    assert store.snapshots().num_rows == 0
+    assert store.snapshots().column_names[:3] == ["trial_id", "moment", "step"]
+    assert not (tmp_path / "results/snapshots").exists()
+
+
+def test_writing_a_trial_again_replaces_its_snapshots(store: Store) -> None:
+    store.write_trial("s", broken_row("a"), curve(), snapshot_rows(("before", 5), ("after", 24)))
+    store.write_trial("s", trial_row("a"), curve(), snapshot_rows(("end", 24)))
+    store.write_trial("s", trial_row("b"), curve(), snapshot_rows(("end", 12)))
+    found = {(row["trial_id"], row["moment"]) for row in store.snapshots().to_pylist()}
+    assert found == {("a", "end"), ("b", "end")}
+
+
+def test_snapshots_without_their_row_are_not_shown(store: Store, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        store.write_trial("s", trial_row(name), curve(), snapshot_rows(("end", 12)))
+    os.remove(tmp_path / "results/trials/sweep=s/b.parquet")
+    assert set(store.snapshots()["trial_id"].to_pylist()) == {"a"}
+
+
+def test_a_trial_counts_when_all_its_tables_are_there(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+    write = Store.write_bytes
+
+    def recorded(self: Store, relative: str, content: bytes) -> None:
+        written.append(relative)
+        write(self, relative, content)
+
+    monkeypatch.setattr(Store, "write_bytes", recorded)
+    store.write_trial("s", trial_row("a"), curve(), snapshot_rows(("end", 12)))
+    assert len(written) == 3
+    assert written[-1] == "trials/sweep=s/a.parquet"
+
+
+# --- stores of an earlier cosweep ------------------------------------------------------------------------------------
+
+OLD_TRIALS = {
+    pa.string(): "trial_id status state co_reason data_source data_hash intervention model method robust_attack device "
+    "host error versions spec_json",
+    pa.int64(): "co_step co_step_low co_step_high bandwidth seed epochs batch_size steps",
+    pa.float64(): "co_epoch beta epsilon alpha lr_max clean_acc fgsm_acc pgd_acc box_low box_high robust_acc "
+    "train_seconds probe_seconds eval_seconds wall_seconds",
+    pa.bool_(): "co",
+    pa.timestamp("us", tz="UTC"): "started_at finished_at",
+}
+OLD_CURVES = {
+    pa.string(): "trial_id",
+    pa.int64(): "step",
+    pa.float64(): "epoch lr train_loss train_acc clean_acc fgsm_acc pgd_acc grad_cos",
+}
+"""Columns before there were diagnostics, ablations and snapshots; the schema's number is the same."""
+
+
+def write_old(root: Path, kind: str, columns: dict[pa.DataType, str], rows: list[dict[str, Any]]) -> None:
+    """A file as that version wrote it."""
+    types = {name: type_ for type_, names in columns.items() for name in names.split()}
+    table = pa.table({name: pa.array([row.get(name) for row in rows], type_) for name, type_ in types.items()})
+    folder = root / kind / "sweep=old"
+    folder.mkdir(parents=True)
+    pq.write_table(table.replace_schema_metadata({VERSION_KEY: b"1"}), folder / "old.parquet", compression="zstd")
+
+
+def test_a_store_without_the_new_columns_still_reads_beside_new_trials(store: Store, tmp_path: Path) -> None:
+    write_old(tmp_path / "results", "trials", OLD_TRIALS, [broken_row("old")])
+    write_old(tmp_path / "results", "curves", OLD_CURVES, [{"trial_id": "old", **probe} for probe in curve()])
+    old_row, old_curve = store.trial("old", "old")
+    assert old_row["co_step"] == 20
+    assert "curvature" not in old_curve[0]
+    assert store.snapshots().num_rows == 0
+    store.write_trial(
+        "new", broken_row("new", clean_acc_on_clean=0.5), measured_curve(), snapshot_rows(("end", 12))
+    )  # fmt: skip
+    rows = {row["trial_id"]: row for row in store.trials().to_pylist()}
+    assert (rows["old"]["clean_acc_on_clean"], rows["new"]["clean_acc_on_clean"]) == (None, 0.5)
+    assert rows["old"]["diagnostic_seconds"] is None
+    assert {name: rows["old"][name] for name in old_row} == old_row
+    probes = store.curves().to_pylist()
+    assert [p["delta_spectrum"] for p in probes if p["trial_id"] == "old"] == [None] * 3
+    assert [p["step"] for p in probes if p["trial_id"] == "old"] == [11, 22, 33]
+    assert [p["delta_spectrum"] for p in probes if p["trial_id"] == "new"][1] == [0.5, 0.25, 0.25]
+    assert store.bad_files == []
+    sql = (
+        "SELECT t.trial_id, max(c.curvature) AS k FROM trials t JOIN curves c USING (trial_id) "
+        "WHERE NOT isnan(coalesce(c.curvature, 0)) GROUP BY 1 ORDER BY 1"
+    )
+    assert run_query(store, sql).to_pylist() == [{"trial_id": "new", "k": 2.5}, {"trial_id": "old", "k": None}]

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 import pytest
 import torch
 from torch import Tensor, nn
 
+from cosweep.attacks import withstands_pgd
+from cosweep.attacks.autoattack import withstands_autoattack
+from cosweep.seeding import generator
 from cosweep.training import evaluation
-from cosweep.training.evaluation import Prober, evaluating, robust_accuracy
+from cosweep.training.evaluation import FinalAccuracies, Prober, evaluating, final_accuracies, robust_accuracy
+from cosweep.training.trial_spec import FinalSpec
+from cosweep.units import Box
 from tests.tiny import UNIT_BOX, batch, convolutional_model, linear_model, weights_of
 
 
@@ -143,3 +150,108 @@ def test_a_network_is_measured_in_eval_mode() -> None:
     model, (x, y) = convolutional_model().train(), batch(20)
     as_trained = Prober(x, y, 0.0, 1, UNIT_BOX, seed=0).measure(model).clean_acc
     assert as_trained == (own_labels(model.eval(), x) == y).sum().item() / 20
+
+
+# --- final evaluation ------------------------------------------------------------------------------------------------
+
+Attack = Literal["pgd", "autoattack"]
+
+
+def final(
+    model: nn.Module, x: Tensor, y: Tensor, attack: Attack, epsilon: float, classes: int = 10, box: Box = UNIT_BOX
+) -> FinalAccuracies:
+    spec = FinalSpec(attack=attack, steps=10, restarts=2)
+    return final_accuracies(
+        model, x, y, final=spec, num_classes=classes, epsilon=epsilon, norm="linf", box=box, seed=0
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("attack", ["pgd", "autoattack"])
+@pytest.mark.parametrize("right", [0, 1, 9, 10, 12, 13])
+def test_final_accuracies_of_ten_and_three_examples_are_counts_over_thirteen(
+    attack: Attack, right: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluation, "_CHUNK", 10)
+    model = linear_model()
+    x, _ = batch(13)
+    y = own_labels(model, x)
+    y[right:] = (y[right:] + 1) % 10
+    assert final(model, x, y, attack, epsilon=0.0) == FinalAccuracies(right / 13, right / 13)
+
+
+@pytest.mark.usefixtures("few_queries")
+@pytest.mark.parametrize("attack", ["pgd", "autoattack"])
+def test_final_robust_accuracy_counts_the_survivors_of_all_chunks(
+    attack: Attack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each chunk with noise of its own; on a linear two-class model the distance to the boundary decides."""
+    monkeypatch.setattr(evaluation, "_CHUNK", 5)
+    model, (x, _) = linear_model(classes=2), batch(13, classes=2)
+    x = 0.4 + 0.2 * x
+    with torch.no_grad():
+        logits = model(x)
+    y = logits.argmax(dim=1)
+    weight = dict(model.named_parameters())["1.weight"].detach()
+    distance = (logits[:, 0] - logits[:, 1]).abs() / (weight[0] - weight[1]).abs().sum()
+    epsilon = distance.sort().values[5:7].mean().item()
+    assert final(model, x, y, attack, epsilon, classes=2) == FinalAccuracies(1.0, 7 / 13)
+
+
+def test_final_evaluation_passes_its_settings_on_to_pgd(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def recorded(model: nn.Module, x: Tensor, y: Tensor, **options: Any) -> Tensor:
+        asked.append(options)
+        return withstands_pgd(model, x, y, **options)
+
+    monkeypatch.setattr(evaluation, "withstands_pgd", recorded)
+    monkeypatch.setattr(evaluation, "_CHUNK", 10)
+    final(convolutional_model(), *batch(13), attack="pgd", epsilon=0.2)
+    drawn = [options.pop("rng").get_state().tolist() for options in asked]
+    expected = {"epsilon": 0.2, "alpha": 0.05, "steps": 10, "restarts": 2, "box": UNIT_BOX, "norm": "linf"}
+    assert asked == [expected, expected]
+    assert len(drawn) == 2
+    assert drawn[0] != drawn[1] != generator(0, "pgd").get_state().tolist()
+
+
+@pytest.mark.parametrize("pulls", [False, True])
+def test_autoattack_has_one_scale_for_all_chunks_and_a_seed_for_each(
+    pulls: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise an example would be judged by its neighbours."""
+    asked: list[dict[str, Any]] = []
+
+    def recorded(model: nn.Module, x: Tensor, y: Tensor, **options: Any) -> Tensor:
+        asked.append(options)
+        return withstands_autoattack(model, x, y, **options)
+
+    monkeypatch.setattr(evaluation, "withstands_autoattack", recorded)
+    monkeypatch.setattr(evaluation, "_CHUNK", 10)
+    x, y = batch(13)
+    x[0, 0, 0, 0], x[12, 0, 0, 0] = -0.25, 1.5
+    box = Box(0.0, 1.0, pulls=pulls)
+    final(linear_model(), x, y, "autoattack", epsilon=1.0, box=box)
+    assert [options["seed"] for options in asked] == [0, 1]
+    assert {options["box"] for options in asked} == {box}
+    assert {options["reach"] for options in asked} == {box if pulls else Box(-0.25, 1.5)}
+
+
+@pytest.mark.parametrize("attack", ["pgd", "autoattack"])
+@pytest.mark.parametrize("training", [True, False])
+def test_final_evaluation_leaves_the_model_as_found(attack: Attack, training: bool) -> None:
+    model, (x, y) = convolutional_model().train(training), batch(8)
+    model[1].train(not training)
+    before = weights_of(model)
+    final(model, x, y, attack, epsilon=0.5)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert model[1].training is not training
+    assert model.training is model[0].training is training
+
+
+def test_final_evaluation_is_made_in_eval_mode() -> None:
+    """In train mode batch norm would judge an example by its neighbours."""
+    model, (x, y) = convolutional_model().train(), batch(20)
+    found = final(model, x, y, "pgd", epsilon=0.0)
+    expected = (own_labels(model.eval(), x) == y).sum().item() / 20
+    assert found == FinalAccuracies(expected, expected)

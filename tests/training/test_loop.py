@@ -16,7 +16,7 @@ from cosweep.errors import SpecError
 from cosweep.methods import Batch
 from cosweep.methods.fgsm import FGSM
 from cosweep.metrics import ProbeMetrics, TrialState, TrialStatus
-from cosweep.training import TrialRun, TrialSpec, loop, run_trial
+from cosweep.training import TrialRun, TrialSpec, run_trial
 from cosweep.training.loop import ReplayError, deterministic
 from cosweep.training.trainer import Trainer
 from tests.tiny import digits, tiny_spec
@@ -25,20 +25,6 @@ from tests.tiny import digits, tiny_spec
 def finished(spec: TrialSpec) -> tuple[TrialRun, list[ProbeMetrics]]:
     run = run_trial(spec, dataset=digits(spec.data.train_examples))
     return run, list(run)
-
-
-@pytest.fixture
-def trainers(monkeypatch: pytest.MonkeyPatch) -> list[Trainer]:
-    """Every trainer that a trial makes, to look at its weights afterwards."""
-    made: list[Trainer] = []
-
-    class Recorded(Trainer):
-        def __init__(self, *args: Any) -> None:
-            super().__init__(*args)
-            made.append(self)
-
-    monkeypatch.setattr(loop, "Trainer", Recorded)
-    return made
 
 
 # --- probes ----------------------------------------------------------------------------------------------------------
