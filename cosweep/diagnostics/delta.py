@@ -53,7 +53,6 @@ def spectrum(delta: Tensor) -> Tensor:
     energy = dct2(delta.double()).square().sum(dim=1).flatten(1)
     rows, columns = torch.arange(height), torch.arange(width)
     frequency = torch.maximum(rows[:, None], columns[None]).flatten().to(delta.device)
-    by_frequency = torch.zeros(len(delta), max(height, width), dtype=torch.float64, device=delta.device)
     # A product with a one-hot matrix: adding by index has no deterministic kernel on a GPU.
-    by_frequency = energy @ functional.one_hot(frequency, by_frequency.shape[1]).double()
+    by_frequency = energy @ functional.one_hot(frequency, max(height, width)).double()
     return by_frequency / energy.sum(dim=1, keepdim=True).clamp_min(1e-300)
