@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cosweep.attacks import gradient_and_logits
-from cosweep.methods.base import Batch, Method, batch_norm_in
-from cosweep.methods.single_steps import SINGLE_STEPS, SingleStep
+from cosweep.methods.base import Batch, batch_norm_in
+from cosweep.methods.single_steps import OnSingleStep
 from cosweep.specs import number
 from cosweep.units import GREY_LEVELS
 
@@ -23,7 +23,7 @@ _LAMBDAS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class AAER(Method):
+class AAER(OnSingleStep):
     """RS-FGSM or N-FGSM plus a term on the examples whose loss the step lowers, the abnormal ones.
 
     The term is lambda_1 * (share of abnormal examples) * (lambda_2 * (their mean fall in cross-entropy)
@@ -53,19 +53,8 @@ class AAER(Method):
             self.resolve(name, float(np.interp(self.epsilon * GREY_LEVELS, _LEVELS, values)))
 
     @property
-    def bound(self) -> float:
-        return self._step.bound(self.epsilon)
-
-    @property
     def cost(self) -> tuple[float, float]:
         return 2, 2
-
-    @property
-    def _step(self) -> SingleStep:
-        return SINGLE_STEPS[self.base]
-
-    def perturb(self, model: nn.Module, batch: Batch) -> Tensor:
-        return self._attack(model, batch)[0]
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         with batch_norm_in(self.attack_mode, model):
@@ -86,9 +75,9 @@ class AAER(Method):
 
     def _attack(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """Perturbation, and the logits at its start."""
-        start = self._step.draw(batch, self.epsilon)
+        start = self.single_step.draw(batch, self.epsilon)
         gradient, logits = gradient_and_logits(model, batch.x + start, batch.y)
-        return self._step.take(gradient, start, batch, self.epsilon), logits
+        return self.single_step.take(gradient, start, batch, self.epsilon), logits
 
 
 def _mean_where(chosen: Tensor, values: Tensor) -> Tensor:

@@ -10,14 +10,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cosweep.attacks import uniform_like
-from cosweep.methods.base import Batch, Memory, Method
-from cosweep.methods.single_steps import SINGLE_STEPS, SingleStep
+from cosweep.methods.base import Batch, Memory
+from cosweep.methods.single_steps import OnSingleStep
 from cosweep.specs import number
 from cosweep.units import GREY_LEVELS
 
 
 @dataclass(frozen=True, kw_only=True)
-class ELLE(Method):
+class ELLE(OnSingleStep):
     """A single step plus ``lambda_`` * the squared error of the loss's linear interpolation between two random points.
 
     The points are uniform in the ball around each image and not clipped to the box, and the third is uniform between
@@ -41,19 +41,8 @@ class ELLE(Method):
         self.resolve("lambda_", 1e3 if levels <= 8.5 else 5e3 if levels <= 20.5 else 1e4)
 
     @property
-    def bound(self) -> float:
-        return self._step.bound(self.epsilon)
-
-    @property
     def cost(self) -> tuple[float, float]:
         return 5, 5
-
-    @property
-    def _step(self) -> SingleStep:
-        return SINGLE_STEPS[self.base]
-
-    def perturb(self, model: nn.Module, batch: Batch) -> Tensor:
-        return self._step.perturb(model, batch, self.epsilon)
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         loss, logits = super().loss(model, batch)

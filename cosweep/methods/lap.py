@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
-from cosweep.methods.base import Batch, Method, batch_norm_in
-from cosweep.methods.single_steps import SINGLE_STEPS, SingleStep
+from cosweep.methods.base import Batch, batch_norm_in
+from cosweep.methods.single_steps import OnSingleStep
 from cosweep.specs import number
 from cosweep.units import GREY_LEVELS
 
@@ -26,7 +26,7 @@ _RADII = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class LAP(Method):
+class LAP(OnSingleStep):
     """A single step, trained on at weights moved to raise the loss, early layers furthest.
 
     One backward pass at the start gives the image's step and the weights' move. Layer l of L (weights of two or more
@@ -56,28 +56,17 @@ class LAP(Method):
         self.resolve("weight_radius", float(np.interp(self.epsilon * GREY_LEVELS, _LEVELS, _RADII[self.base])))
 
     @property
-    def bound(self) -> float:
-        return self._step.bound(self.epsilon)
-
-    @property
     def cost(self) -> tuple[float, float]:
         return 2, 2
 
-    @property
-    def _step(self) -> SingleStep:
-        return SINGLE_STEPS[self.base]
-
-    def perturb(self, model: nn.Module, batch: Batch) -> Tensor:
-        return self._step.perturb(model, batch, self.epsilon)
-
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         layers = {name: weight for name, weight in model.named_parameters() if weight.dim() > 1}
-        start = self._step.draw(batch, self.epsilon)
+        start = self.single_step.draw(batch, self.epsilon)
         with batch_norm_in(self.attack_mode, model):
             leaf = (batch.x + start).requires_grad_()
             first = functional.cross_entropy(model(leaf), batch.y, reduction="sum")
             gradient, *slopes = torch.autograd.grad(first, [leaf, *layers.values()])
-        delta = self._step.take(gradient, start, batch, self.epsilon)
+        delta = self.single_step.take(gradient, start, batch, self.epsilon)
         moved = {
             name: weight + self.share(number, len(layers)) * scaled_to(slope, weight)
             for number, ((name, weight), slope) in enumerate(zip(layers.items(), slopes, strict=True), start=1)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from cosweep.attacks import clip_box, input_gradient, step, uniform_like
-from cosweep.methods.base import Batch
+from cosweep.methods.base import Batch, Method
 
 
 @dataclass(frozen=True)
@@ -49,3 +49,26 @@ SINGLE_STEPS: dict[str, SingleStep] = {
     "n_fgsm": SingleStep(start=2.0, alpha=1.0, ball=False),
 }
 """By the name of the method that trains on it, with that method's default sizes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnSingleStep(Method):
+    """Base of the methods that put something on top of a single step.
+
+    Attributes:
+        base: Name of the single step, out of ``SINGLE_STEPS``.
+    """
+
+    base: str
+
+    @property
+    def single_step(self) -> SingleStep:
+        """The step itself."""
+        return SINGLE_STEPS[self.base]
+
+    @property
+    def bound(self) -> float:
+        return self.single_step.bound(self.epsilon)
+
+    def perturb(self, model: nn.Module, batch: Batch) -> Tensor:
+        return self.single_step.perturb(model, batch, self.epsilon)
