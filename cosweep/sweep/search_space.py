@@ -122,7 +122,10 @@ def parse_sweep(raw: Mapping[str, Any]) -> Sweep:
     if "trial" in faulty:  # not even a mapping
         raise SpecError(faults)
     sound = {section: options for section, options in base.items() if section not in faulty}
-    faults.extend(_axis_value_faults(sound, [axis for axis in axes if axis.path.split(".")[0] not in faulty]))
+    if between := _faults_of(sound, {}):  # sections that are each in order and do not go together
+        faults.extend(fault for f in between if (fault := Fault(_outer_path(f.path), f.message)) not in faults)
+    else:
+        faults.extend(_axis_value_faults(sound, [axis for axis in axes if axis.path.split(".")[0] not in faulty]))
     if not faults:
         specs = _expand(base, axes, sections["search"])
     if faults:

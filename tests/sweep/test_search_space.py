@@ -170,6 +170,18 @@ def test_faults_of_the_space_come_with_those_of_the_trial() -> None:
     assert faults(raw).keys() == {"trial.model.name", "space.method.nope", "space.optimizer.epochs.grid.0"}
 
 
+def test_a_fault_between_sections_hides_no_other_and_says_its_place_in_the_file() -> None:
+    trial = {
+        "interventions": [{"kind": "inject", "beta": -1}],
+        "method": {"name": "pgd", "warmup_epochs": 4},
+        "optimizer": {"epochs": 3},
+    }
+    found = faults({"name": "s", "trial": trial, "search": {"kind": "gird"}})
+    assert sorted(found) == ["search.kind", "trial.interventions.0.beta", "trial.method.warmup_epochs"]
+    alone = faults({"name": "s", "trial": {**trial, "interventions": []}})
+    assert list(alone) == ["trial.method.warmup_epochs"]
+
+
 def test_beta_for_a_trial_without_injection_is_refused() -> None:
     raw = definition()
     raw["trial"]["interventions"] = []
