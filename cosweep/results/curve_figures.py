@@ -20,7 +20,7 @@ from cosweep.results.schema import CURVE_COLUMNS
 Row = dict[str, Any]
 Groups = Mapping[str, Sequence[Row]]
 
-_MOST_GROUPS = 8
+_MOST_GROUPS = 12
 _PANELS_A_ROW = 3
 _ALWAYS = ("clean_acc", "fgsm_acc", "pgd_acc", "grad_cos")
 _NOT_DRAWN = ("epoch", "lr", "train_loss", "train_acc")
