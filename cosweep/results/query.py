@@ -14,8 +14,8 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cosweep.errors import CosweepError
 from cosweep.results.store import Store
+from cosweep.results.views import Results
 
 
 def run_query(store: Store, sql: str) -> pa.Table:
@@ -26,25 +26,14 @@ def run_query(store: Store, sql: str) -> pa.Table:
     Raises:
         CosweepError: If the statement is wrong; names the columns that exist.
     """
-    tables = {"trials": store.trials()}
-    if "curves" in sql.lower():
-        tables["curves"] = store.curves()
-    if "snapshots" in sql.lower():
-        tables["snapshots"] = store.snapshots()
-    connection = duckdb.connect(":memory:", config={"enable_external_access": False})
+    results = Results(store)
     try:
-        connection.execute("SET TimeZone = 'UTC'")
-        connection.execute("SET python_enable_replacements = false")
-        for name, table in tables.items():
-            connection.register(name, table)
-        connection.execute("SET lock_configuration = true")
-        relation = connection.sql(sql)
+        relation = results.query(sql)
         return pa.table({}) if relation is None else _distinct_names(relation.to_arrow_table())
     except duckdb.Error as error:
-        columns = "\n".join(f"  {name}: {', '.join(t.column_names)}" for name, t in tables.items())
-        raise CosweepError(f"{str(error).strip()}\ncolumns that exist:\n{columns}") from error
+        raise results.explained(error) from error
     finally:
-        connection.close()
+        results.close()
 
 
 def _distinct_names(table: pa.Table) -> pa.Table:

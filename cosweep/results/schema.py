@@ -1,4 +1,4 @@
-"""Columns of the tables ``trials`` and ``curves``: type, unit and meaning of each."""
+"""Columns of the tables ``trials``, ``curves`` and ``snapshots``: type, unit and meaning of each."""
 
 from __future__ import annotations
 
@@ -13,97 +13,104 @@ VERSION_KEY = b"cosweep_schema_version"
 
 
 class Column(NamedTuple):
-    """One documented column."""
+    """One documented column. Every number has a unit; ``number`` is that of a pure one."""
 
     name: str
     type: pa.DataType
+    unit: str
     meaning: str
 
 
 _TEXT, _INT, _FLOAT, _BOOL = pa.string(), pa.int64(), pa.float64(), pa.bool_()
 _FLOATS = pa.list_(pa.float64())
 _TIME = pa.timestamp("us", tz="UTC")
+_SHARE, _PIXEL, _COSINE, _PURE = "fraction", "pixel scale [0, 1]", "cosine [-1, 1]", "number"
 
 TRIAL_COLUMNS = (
-    Column("trial_id", _TEXT, "short hash of the spec"),
-    Column("status", _TEXT, "how the trial ended: completed, stopped, failed"),
-    Column("state", _TEXT, "what its curve shows: healthy, co, recovered, diverged, not_robust"),
-    Column("co", _BOOL, "whether catastrophic overfitting was found, recovered from or not"),
-    Column("co_step", _INT, "breaking point, optimisation steps"),
-    Column("co_step_low", _INT, "last step known to be before the breaking point"),
-    Column("co_step_high", _INT, "first probe after the breaking point, steps"),
-    Column("co_epoch", _FLOAT, "breaking point, epochs"),
-    Column("co_reason", _TEXT, "the numbers behind the verdict"),
-    Column("data_source", _TEXT, "name of the data source"),
-    Column("data_hash", _TEXT, "fingerprint of the images and labels"),
-    Column("intervention", _TEXT, "kinds of the interventions, joined by +; none without"),
-    Column("beta", _FLOAT, "strength of the injected feature, pixel scale [0, 1]"),
-    Column("bandwidth", _INT, "kept DCT rows and columns of a pass filter"),
-    Column("model", _TEXT, "name of the model"),
-    Column("method", _TEXT, "name of the training method"),
-    Column("epsilon", _FLOAT, "l-inf radius, pixel scale [0, 1]"),
-    Column("alpha", _FLOAT, "step of the training attack, pixel scale [0, 1]"),
-    Column("seed", _INT, "seed of the trial"),
-    Column("epochs", _INT, "epochs of a full training"),
-    Column("batch_size", _INT, "examples per step"),
-    Column("lr_max", _FLOAT, "largest learning rate"),
-    Column("clean_acc", _FLOAT, "last probe: accuracy without perturbation, fraction"),
-    Column("fgsm_acc", _FLOAT, "last probe: accuracy under FGSM, fraction"),
-    Column("pgd_acc", _FLOAT, "last probe: accuracy under PGD, fraction"),
-    Column("box_low", _FLOAT, "smallest pixel that attacks were allowed"),
-    Column("box_high", _FLOAT, "largest pixel that attacks were allowed"),
-    Column("robust_acc", _FLOAT, "accuracy under the final evaluation, fraction"),
-    Column("robust_attack", _TEXT, "the final evaluation, as attack-steps-restarts"),
+    Column("trial_id", _TEXT, "", "short hash of the spec"),
+    Column("status", _TEXT, "", "how the trial ended: completed, stopped, failed"),
+    Column("state", _TEXT, "", "what its curve shows: healthy, co, recovered, diverged, not_robust"),
+    Column("co", _BOOL, "", "whether catastrophic overfitting was found, recovered from or not"),
+    Column("co_step", _INT, "steps", "breaking point"),
+    Column("co_step_low", _INT, "steps", "last step known to be before the breaking point"),
+    Column("co_step_high", _INT, "steps", "first probe after the breaking point"),
+    Column("co_epoch", _FLOAT, "epochs", "breaking point"),
+    Column("co_reason", _TEXT, "", "the numbers behind the verdict"),
+    Column("data_source", _TEXT, "", "name of the data source"),
+    Column("data_hash", _TEXT, "", "fingerprint of the images and labels"),
+    Column("intervention", _TEXT, "", "kinds of the interventions, joined by +; none without"),
+    Column("beta", _FLOAT, _PIXEL, "strength of the injected feature"),
+    Column("bandwidth", _INT, "frequencies", "kept DCT rows and columns of a pass filter"),
+    Column("model", _TEXT, "", "name of the model"),
+    Column("method", _TEXT, "", "name of the training method"),
+    Column("epsilon", _FLOAT, _PIXEL, "l-inf radius"),
+    Column("alpha", _FLOAT, _PIXEL, "step of the training attack"),
+    Column("seed", _INT, _PURE, "seed of the trial"),
+    Column("epochs", _INT, "epochs", "length of a full training"),
+    Column("batch_size", _INT, "examples", "examples per step"),
+    Column("lr_max", _FLOAT, _PURE, "largest learning rate"),
+    Column("clean_acc", _FLOAT, _SHARE, "last probe: accuracy without perturbation"),
+    Column("fgsm_acc", _FLOAT, _SHARE, "last probe: accuracy under FGSM"),
+    Column("pgd_acc", _FLOAT, _SHARE, "last probe: accuracy under PGD"),
+    Column("box_low", _FLOAT, _PIXEL, "smallest pixel that attacks were allowed"),
+    Column("box_high", _FLOAT, _PIXEL, "largest pixel that attacks were allowed"),
+    Column("robust_acc", _FLOAT, _SHARE, "accuracy under the final evaluation"),
+    Column("robust_attack", _TEXT, "", "the final evaluation, as attack-steps-restarts"),
     *(
-        Column(f"{kind}_on_{name}", _FLOAT, f"final evaluation, {images}: accuracy {attack}, fraction")
+        Column(f"{kind}_on_{name}", _FLOAT, _SHARE, f"final evaluation, {images}: accuracy {attack}")
         for kind, attack in (("clean_acc", "without perturbation"), ("robust_acc", "under attack"))
         for name, images in ABLATIONS.items()
     ),
-    Column("steps", _INT, "optimisation steps done"),
-    Column("train_seconds", _FLOAT, "seconds of training"),
-    Column("probe_seconds", _FLOAT, "seconds of probes and replay"),
-    Column("diagnostic_seconds", _FLOAT, "seconds of diagnostics and snapshots"),
-    Column("eval_seconds", _FLOAT, "seconds of the final evaluation"),
-    Column("wall_seconds", _FLOAT, "seconds from start to finish"),
-    Column("device", _TEXT, "device the trial ran on"),
-    Column("host", _TEXT, "machine the trial ran on"),
-    Column("error", _TEXT, "why the trial failed or ended early; empty otherwise"),
-    Column("versions", _TEXT, "versions of cosweep, python and torch"),
-    Column("spec_json", _TEXT, "the whole spec; cosweep builds the same trial from it"),
-    Column("started_at", _TIME, "start, UTC"),
-    Column("finished_at", _TIME, "end, UTC"),
+    Column("steps", _INT, "steps", "optimisation steps done"),
+    Column("train_seconds", _FLOAT, "seconds", "training"),
+    Column("probe_seconds", _FLOAT, "seconds", "probes and replay"),
+    Column("diagnostic_seconds", _FLOAT, "seconds", "diagnostics and snapshots"),
+    Column("eval_seconds", _FLOAT, "seconds", "the final evaluation"),
+    Column("wall_seconds", _FLOAT, "seconds", "from start to finish"),
+    Column("device", _TEXT, "", "device the trial ran on"),
+    Column("host", _TEXT, "", "machine the trial ran on"),
+    Column("error", _TEXT, "", "why the trial failed or ended early; empty otherwise"),
+    Column("versions", _TEXT, "", "versions of cosweep, python and torch"),
+    Column("spec_json", _TEXT, "", "the whole spec; cosweep builds the same trial from it"),
+    Column("started_at", _TIME, "UTC", "start"),
+    Column("finished_at", _TIME, "UTC", "end"),
 )
 
 CURVE_COLUMNS = (
-    Column("trial_id", _TEXT, "short hash of the spec"),
-    Column("step", _INT, "optimisation steps done"),
-    Column("epoch", _FLOAT, "epochs done"),
-    Column("lr", _FLOAT, "learning rate of the last step"),
-    Column("train_loss", _FLOAT, "mean loss per training example since the last probe"),
-    Column("train_acc", _FLOAT, "accuracy on the perturbed training batches since the last probe, fraction"),
-    Column("clean_acc", _FLOAT, "accuracy without perturbation, fraction"),
-    Column("fgsm_acc", _FLOAT, "accuracy under FGSM, fraction"),
-    Column("pgd_acc", _FLOAT, "accuracy under PGD, fraction"),
-    Column("grad_cos", _FLOAT, "mean cosine of input gradients at x and at x + noise"),
-    Column("curvature", _FLOAT, "mean largest eigenvalue of the loss's Hessian in the input"),
-    Column("delta_cos", _FLOAT, "mean cosine of the perturbations by FGSM and by PGD"),
-    Column("delta_high_share", _FLOAT, "share of the FGSM perturbation's energy in the upper half of the frequencies"),
-    Column("delta_spectrum", _FLOATS, "share of its energy by frequency, from 0"),
-    Column("abnormal_share", _FLOAT, "share of examples whose loss a step of RS-FGSM lowers"),
-    Column("distorted_share", _FLOAT, "share of examples right at both ends of the FGSM ray and wrong between"),
-    Column("ray_loss", _FLOATS, "mean loss at equal steps from x to x + delta"),
+    Column("trial_id", _TEXT, "", "short hash of the spec"),
+    Column("step", _INT, "steps", "optimisation steps done"),
+    Column("epoch", _FLOAT, "epochs", "epochs done"),
+    Column("lr", _FLOAT, _PURE, "learning rate of the last step"),
+    Column("train_loss", _FLOAT, "nats", "mean loss per training example since the last probe"),
+    Column("train_acc", _FLOAT, _SHARE, "accuracy on the perturbed training batches since the last probe"),
+    Column("clean_acc", _FLOAT, _SHARE, "accuracy without perturbation"),
+    Column("fgsm_acc", _FLOAT, _SHARE, "accuracy under FGSM"),
+    Column("pgd_acc", _FLOAT, _SHARE, "accuracy under PGD"),
+    Column("grad_cos", _FLOAT, _COSINE, "mean cosine of input gradients at x and at x + noise"),
+    Column("curvature", _FLOAT, "nats / pixel scale^2", "mean largest eigenvalue of the loss's Hessian in the input"),
+    Column("delta_cos", _FLOAT, _COSINE, "mean cosine of the perturbations by FGSM and by PGD"),
+    Column(
+        "delta_high_share",
+        _FLOAT,
+        "fraction",
+        "share of the FGSM delta's energy in the upper half of the frequencies",
+    ),
+    Column("delta_spectrum", _FLOATS, _SHARE, "share of its energy by frequency, from 0"),
+    Column("abnormal_share", _FLOAT, _SHARE, "share of examples whose loss a step of RS-FGSM lowers"),
+    Column("distorted_share", _FLOAT, _SHARE, "share of examples right at both ends of the FGSM ray and wrong between"),
+    Column("ray_loss", _FLOATS, "nats", "mean loss at equal steps from x to x + delta"),
 )
 
 SNAPSHOT_COLUMNS = (
-    Column("trial_id", _TEXT, "short hash of the spec"),
-    Column("moment", _TEXT, "before or after the breaking point, or end of a training that did not break"),
-    Column("step", _INT, "optimisation steps done"),
-    Column("example", _INT, "number of the image among the held-out ones"),
-    Column("label", _INT, "its class"),
-    Column("shape", pa.list_(_INT), "channels, height, width"),
-    Column("original", _FLOATS, "pixels before intervention, in that order"),
-    Column("intervened", _FLOATS, "pixels as attacked"),
-    Column("delta", _FLOATS, "FGSM perturbation of the model at that step"),
+    Column("trial_id", _TEXT, "", "short hash of the spec"),
+    Column("moment", _TEXT, "", "before or after the breaking point, or end of a training that did not break"),
+    Column("step", _INT, "steps", "optimisation steps done"),
+    Column("example", _INT, _PURE, "place of the image among the held-out ones"),
+    Column("label", _INT, _PURE, "its class"),
+    Column("shape", pa.list_(_INT), "pixels", "channels, height, width"),
+    Column("original", _FLOATS, _PIXEL, "pixels before intervention, in that order"),
+    Column("intervened", _FLOATS, _PIXEL, "pixels as attacked"),
+    Column("delta", _FLOATS, _PIXEL, "FGSM perturbation of the model at that step"),
 )
 
 _GIVEN = frozenset(
@@ -113,7 +120,9 @@ _GIVEN = frozenset(
 OUTCOME_COLUMNS = frozenset(column.name for column in TRIAL_COLUMNS) - _GIVEN
 """Columns of ``trials`` that a trial found out, as against those it was given."""
 
-SWEEP_COLUMN = Column("sweep", _TEXT, "name of the sweep; the folder sweep=NAME, not in the files")
+SWEEP_COLUMN = Column("sweep", _TEXT, "", "name of the sweep; the folder sweep=NAME, not in the files")
+
+TABLES = {"trials": TRIAL_COLUMNS, "curves": CURVE_COLUMNS, "snapshots": SNAPSHOT_COLUMNS}
 
 
 def table_from_rows(rows: list[dict[str, object]], columns: tuple[Column, ...]) -> pa.Table:

@@ -1,49 +1,30 @@
 """The Parquet store: the truth from which everything else can be rebuilt.
 
-``trials/sweep=NAME/ID.parquet`` holds a trial's row, ``curves/sweep=NAME/ID.parquet`` its probes. The
-curve is written first and a trial counts from the moment its row is there, so its rows appear whole or
-not at all. Files are named by trial, so a trial has one row however often it ran.
+``trials/sweep=NAME/ID.parquet`` holds a trial's row, ``curves/sweep=NAME/ID.parquet`` its probes,
+``snapshots/sweep=NAME/ID.parquet`` its perturbations if it kept any. The row is written last and a trial counts
+from the moment it is there, so its rows appear whole or not at all. Files are named by trial, so a trial has one
+row however often it ran. ``compacted.parquet`` beside them holds the trials that were compacted.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import re
-import uuid
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.fs as pafs
-import pyarrow.parquet as pq
 
 from cosweep.errors import CosweepError
-from cosweep.results.schema import (
-    CURVE_COLUMNS,
-    SCHEMA_VERSION,
-    SNAPSHOT_COLUMNS,
-    SWEEP_COLUMN,
-    TRIAL_COLUMNS,
-    VERSION_KEY,
-    Column,
-    table_from_rows,
-)
+from cosweep.results.files import LocalFiles, files_at
+from cosweep.results.partition import BadFile, Partition, check_name
+from cosweep.results.schema import SCHEMA_VERSION, SWEEP_COLUMN, TABLES, table_from_rows
+from cosweep.results.tables import concatenate, empty_table, newer
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_READERS = 16
-_TABLES = {"trials": TRIAL_COLUMNS, "curves": CURVE_COLUMNS, "snapshots": SNAPSHOT_COLUMNS}
+__all__ = ["BadFile", "Store", "check_name"]
 
-
-@dataclass(frozen=True)
-class BadFile:
-    """A file of the store that could not be read."""
-
-    path: str
-    problem: str
+_MARKER = "cosweep.json"
 
 
 class Store:
@@ -53,25 +34,28 @@ class Store:
         location: Where the tables are, or will be.
 
     Raises:
-        CosweepError: If the location cannot be understood, or was written by a newer cosweep.
+        CosweepError: If the location cannot be understood or reached, or was written by a newer cosweep.
     """
 
     def __init__(self, location: str | Path) -> None:
         self.location = str(location)
-        try:
-            if "://" in self.location:
-                self._fs, self._root = pafs.FileSystem.from_uri(self.location)
-            else:
-                self._fs, self._root = pafs.LocalFileSystem(), str(Path(self.location).expanduser().absolute())
-        except (pa.ArrowException, OSError, ValueError) as error:
-            raise CosweepError(f"results location {self.location}: {error}") from error
-        self.bad_files: list[BadFile] = []
+        self.files = files_at(location)
+        self._bad_files: dict[str, BadFile] = {}
         self._check_version()
 
     @property
     def local_path(self) -> Path | None:
         """The folder, if the location is one on this machine's file system."""
-        return Path(self._root) if isinstance(self._fs, pafs.LocalFileSystem) else None
+        return self.files.folder if isinstance(self.files, LocalFiles) else None
+
+    @property
+    def bad_files(self) -> list[BadFile]:
+        """Files that could not be read so far, each once."""
+        return sorted(self._bad_files.values(), key=lambda bad: bad.path)
+
+    def exists(self) -> bool:
+        """Whether there is anything at the location."""
+        return self.files.exists()
 
     def check_writable(self) -> None:
         """See, without writing, whether a local location could be made and written.
@@ -101,7 +85,7 @@ class Store:
         """
         marker = json.dumps({"schema_version": SCHEMA_VERSION}) + "\n"
         try:
-            self.write_bytes("cosweep.json", marker.encode())
+            self.write_bytes(_MARKER, marker.encode())
         except OSError as error:
             raise self._unwritable(error) from error
 
@@ -114,14 +98,15 @@ class Store:
     ) -> None:
         """Write one trial's row, probes and snapshots; those of the same trial in the same sweep are replaced."""
         trial_id = str(row["trial_id"])
-        written = {"curves": curve, "snapshots": snapshots, "trials": [row]}
+        written = {"curves": curve, "snapshots": snapshots or [], "trials": [row]}
         tables = {
-            kind: table_from_rows([{"trial_id": trial_id, **item} for item in rows], _TABLES[kind])
+            kind: table_from_rows([{"trial_id": trial_id, **item} for item in rows], TABLES[kind])
             for kind, rows in written.items()
-            if rows is not None and (rows or kind != "snapshots")
         }
         for kind, table in tables.items():
-            self._write_table(kind, sweep, trial_id, table)
+            partition = self.partition(kind, sweep)
+            if len(table) or kind != "snapshots" or _holds(partition, trial_id):
+                partition.write(trial_id, table)
 
     def write_sweep(self, name: str, record: dict[str, Any]) -> None:
         """Keep what was asked in a sweep: its definition, axes and number of trials."""
@@ -133,17 +118,37 @@ class Store:
         Raises:
             CosweepError: If there is no such sweep; names those there are.
         """
-        path = f"{self._root}/sweeps/{check_name(name)}.json"
-        if name not in self.sweeps():
-            known = ", ".join(self.sweeps()) or "none yet"
-            raise CosweepError(f"no sweep {name!r} in {self.location}; sweeps there: {known}")
-        with self._fs.open_input_stream(path) as stream:
-            record: dict[str, Any] = json.loads(stream.read())
+        known = self.sweeps()
+        if check_name(name) not in known:
+            raise self.no_sweep(name, known)
+        record: dict[str, Any] = json.loads(self.files.read(f"sweeps/{name}.json"))
         return record
 
+    def write_pulse(self, sweep: str, pulse: dict[str, Any]) -> None:
+        """Keep what a running driver says of itself, with the time now."""
+        said = {"at": datetime.now(UTC).isoformat(), **pulse}
+        self.write_bytes(f"pulses/{check_name(sweep)}.json", json.dumps(said).encode())
+
+    def pulse(self, sweep: str) -> dict[str, Any]:
+        """What :meth:`write_pulse` kept last; empty if nothing."""
+        try:
+            said: dict[str, Any] = json.loads(self.files.read(f"pulses/{check_name(sweep)}.json"))
+        except FileNotFoundError:
+            return {}
+        return said
+
+    def no_sweep(self, name: str, known: list[str]) -> CosweepError:
+        """What to say of a sweep that is not there."""
+        return CosweepError(f"no sweep {name!r} in {self.location}; sweeps there: {', '.join(known) or 'none yet'}")
+
     def sweeps(self) -> list[str]:
-        """Names of the sweeps in the store, sorted."""
-        return sorted(Path(p).stem for p in self._files("sweeps") if p.endswith(".json"))
+        """Names of the sweeps that were defined, sorted."""
+        return [name.removesuffix(".json") for name in self.files.names("sweeps") if name.endswith(".json")]
+
+    def swept(self) -> list[str]:
+        """Names of the sweeps that have trials, sorted."""
+        folders = self.files.folders("trials")
+        return [name.removeprefix("sweep=") for name in folders if name.startswith("sweep=")]
 
     def trials(self, sweep: str | None = None) -> pa.Table:
         """Table ``trials`` of one sweep or of all, one row per trial."""
@@ -151,129 +156,52 @@ class Store:
 
     def curves(self, sweep: str | None = None) -> pa.Table:
         """Table ``curves`` of one sweep or of all; probes of trials without a row are left out."""
-        return self._of_trials("curves", sweep)
+        return self._read("curves", sweep)
 
     def snapshots(self, sweep: str | None = None) -> pa.Table:
-        """Table ``snapshots`` of one sweep or of all."""
-        return self._of_trials("snapshots", sweep)
-
-    def _of_trials(self, kind: str, sweep: str | None) -> pa.Table:
-        rows = {_partition_and_stem(p) for p in self._files("trials", sweep)}
-        return self._concat(kind, [p for p in self._files(kind, sweep) if _partition_and_stem(p) in rows])
+        """Table ``snapshots`` of one sweep or of all; those of trials without a row are left out."""
+        return self._read("snapshots", sweep)
 
     def trial(self, sweep: str, trial_id: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        """Row and probes of one finished trial."""
-        row, curve = (
-            pq.ParquetFile(self._path(kind, sweep, trial_id), filesystem=self._fs).read().to_pylist()
-            for kind in ("trials", "curves")
-        )
-        return row[0], curve
+        """Row and probes of one trial; no probes if they cannot be read.
+
+        Raises:
+            CosweepError: If it has no row that can be read.
+        """
+        rows = self.partition("trials", sweep).trial(trial_id)
+        if not rows:
+            raise CosweepError(f"no row of trial {trial_id} of sweep {sweep} can be read in {self.location}")
+        return rows[0], self.partition("curves", sweep).trial(trial_id)
+
+    def partition(self, kind: str, sweep: str) -> Partition:
+        """The files of one table of one sweep."""
+        return Partition(self.files, kind, sweep, self._bad_files)
 
     def write_bytes(self, relative: str, content: bytes) -> None:
         """Write a file below the root, whole or not at all."""
-        path = f"{self._root}/{relative}"
-        if not isinstance(self._fs, pafs.LocalFileSystem):
-            # Object stores make an object visible when its upload is complete.
-            with self._fs.open_output_stream(path) as stream:
-                stream.write(content)
-            return
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        aside = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
-        try:
-            aside.write_bytes(content)
-            os.replace(aside, target)
-        finally:
-            aside.unlink(missing_ok=True)
-
-    def _write_table(self, kind: str, sweep: str, trial_id: str, table: pa.Table) -> None:
-        sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, compression="zstd")
-        relative = self._path(kind, sweep, trial_id).removeprefix(f"{self._root}/")
-        self.write_bytes(relative, sink.getvalue().to_pybytes())
-
-    def _path(self, kind: str, sweep: str, trial_id: str) -> str:
-        return f"{self._root}/{kind}/sweep={check_name(sweep)}/{check_name(trial_id)}.parquet"
-
-    def _files(self, kind: str, sweep: str | None = None) -> list[str]:
-        folder = f"{self._root}/{kind}" + (f"/sweep={check_name(sweep)}" if sweep else "")
-        selector = pafs.FileSelector(folder, recursive=True, allow_not_found=True)
-        infos = self._fs.get_file_info(selector)
-        return sorted(i.path for i in infos if i.is_file and not Path(i.path).name.startswith("."))
+        self.files.write(relative, content)
 
     def _read(self, kind: str, sweep: str | None) -> pa.Table:
-        return self._concat(kind, self._files(kind, sweep))
-
-    def _concat(self, kind: str, files: Iterable[str]) -> pa.Table:
-        with ThreadPoolExecutor(_READERS) as pool:
-            tables = [t for t in pool.map(self._read_file, files) if t is not None]
-        columns: tuple[Column, ...] = (*_TABLES[kind], SWEEP_COLUMN)
-        empty = pa.schema([(c.name, c.type) for c in columns]).empty_table()
-        return _concatenate([empty, *tables])
-
-    def _read_file(self, path: str) -> pa.Table | None:
-        try:
-            table = pq.ParquetFile(path, filesystem=self._fs).read()
-        except (pa.ArrowException, OSError) as error:
-            self.bad_files.append(BadFile(path, str(error)))
-            return None
-        _refuse_newer(int((table.schema.metadata or {}).get(VERSION_KEY, b"1")), path)
-        sweep, _ = _partition_and_stem(path)
-        column = pa.array([sweep] * len(table), SWEEP_COLUMN.type)
-        return table.append_column(SWEEP_COLUMN.name, column).replace_schema_metadata(None)
+        tables = [empty_table(kind).append_column(SWEEP_COLUMN.name, pa.array([], SWEEP_COLUMN.type))]
+        for name in self.swept() if sweep is None else [sweep]:
+            only = None if kind == "trials" else self.partition("trials", name).trial_ids()
+            table = self.partition(kind, name).read(only)
+            tables.append(table.append_column(SWEEP_COLUMN.name, pa.repeat(name, len(table))))
+        return concatenate(tables)
 
     def _check_version(self) -> None:
-        path = f"{self._root}/cosweep.json"
         try:
-            if self._fs.get_file_info(path).type != pafs.FileType.File:
+            if self.files.stamp(_MARKER) is None:
                 return
-            with self._fs.open_input_stream(path) as stream:
-                version = int(json.loads(stream.read())["schema_version"])
+            version = int(json.loads(self.files.read(_MARKER))["schema_version"])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise CosweepError(f"results location {self.location}: {path} cannot be read ({error})") from error
-        _refuse_newer(version, self.location)
+            shown = self.files.shown(_MARKER)
+            raise CosweepError(f"results location {self.location}: {shown} cannot be read ({error})") from error
+        if version > SCHEMA_VERSION:
+            raise CosweepError(f"{self.location} {newer(version)}")
 
 
-def check_name(name: str) -> str:
-    """A name that can be part of a path below the root, unchanged.
-
-    Raises:
-        CosweepError: If it could leave its folder or be mistaken for a hidden file.
-    """
-    if not _NAME.fullmatch(name):
-        raise CosweepError(
-            f"name {name!r} must start with a letter or digit and hold only letters, digits, '.', '_' and '-'"
-        )
-    return name
-
-
-def _concatenate(tables: list[pa.Table]) -> pa.Table:
-    """Rows of all tables; a column whose types do not go together becomes text."""
-    try:
-        return pa.concat_tables(tables, promote_options="permissive")
-    except (pa.ArrowTypeError, pa.ArrowInvalid):
-        types: dict[str, set[pa.DataType]] = {}
-        for field in (field for table in tables for field in table.schema if not pa.types.is_null(field.type)):
-            types.setdefault(field.name, set()).add(field.type)
-        clashing = {name for name, found in types.items() if len(found) > 1 and pa.string() in found}
-        return pa.concat_tables([_as_text(table, clashing) for table in tables], promote_options="permissive")
-
-
-def _as_text(table: pa.Table, columns: set[str]) -> pa.Table:
-    for name in columns.intersection(table.column_names):
-        texts = pa.array([None if v is None else str(v) for v in table[name].to_pylist()], pa.string())
-        table = table.set_column(table.column_names.index(name), name, texts)
-    return table
-
-
-def _partition_and_stem(path: str) -> tuple[str, str]:
-    parts = Path(path)
-    return parts.parent.name.removeprefix("sweep="), parts.stem
-
-
-def _refuse_newer(version: int, where: str) -> None:
-    if version > SCHEMA_VERSION:
-        raise CosweepError(
-            f"{where} was written by a newer cosweep (schema {version}; this one reads up to "
-            f"{SCHEMA_VERSION}); upgrade cosweep, or use another results folder"
-        )
+def _holds(partition: Partition, trial_id: str) -> bool:
+    """Whether a partition has rows of a trial, which an empty file then replaces."""
+    own = partition.files.stamp(partition.path(trial_id))
+    return own is not None or trial_id in partition.compacted_ids()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cosweep.errors import CosweepError
+from cosweep.results.files import LocalFiles
 from cosweep.results.query import run_query
 from cosweep.results.schema import CURVE_COLUMNS, SCHEMA_VERSION, SNAPSHOT_COLUMNS, TRIAL_COLUMNS, VERSION_KEY
 from cosweep.results.store import Store, check_name
@@ -87,13 +89,6 @@ def test_a_half_written_file_aside_is_not_read(store: Store, tmp_path: Path) -> 
     assert store.bad_files == []
 
 
-def test_a_corrupted_file_is_named_and_the_others_are_read(store: Store, tmp_path: Path) -> None:
-    store.write_trial("s", trial_row("a"), curve())
-    (tmp_path / "results/trials/sweep=s/b.parquet").write_bytes(b"not parquet")
-    assert store.trials()["trial_id"].to_pylist() == ["a"]
-    assert [Path(bad.path).name for bad in store.bad_files] == ["b.parquet"]
-
-
 def test_trials_of_different_methods_share_a_table(store: Store) -> None:
     store.write_trial("s", trial_row("a", noise_scale=2.0), [])
     store.write_trial("s", trial_row("b", method_steps=10), [])
@@ -118,22 +113,13 @@ def test_a_row_that_cannot_be_stored_leaves_nothing(store: Store) -> None:
     with pytest.raises(OverflowError, match=r"too large|too big"):
         store.write_trial("s", trial_row("a", seed=10**30), curve())
     assert store.trials().num_rows == 0
-    assert store._files("curves") == []
+    assert store.files.names("curves/sweep=s") == {}
 
 
 def test_a_folder_of_a_newer_schema_is_refused(tmp_path: Path) -> None:
     (tmp_path / "cosweep.json").write_text(json.dumps({"schema_version": SCHEMA_VERSION + 1}))
     with pytest.raises(CosweepError, match="newer cosweep"):
         Store(tmp_path)
-
-
-def test_a_file_of_a_newer_schema_is_refused(store: Store, tmp_path: Path) -> None:
-    store.write_trial("s", trial_row("a"), curve())
-    path = tmp_path / "results/trials/sweep=s/a.parquet"
-    table = pq.ParquetFile(path).read()
-    pq.write_table(table.replace_schema_metadata({b"cosweep_schema_version": b"99"}), path)
-    with pytest.raises(CosweepError, match="schema 99"):
-        store.trials()
 
 
 def test_an_older_file_without_a_column_still_reads(store: Store, tmp_path: Path) -> None:
@@ -209,6 +195,12 @@ def test_writing_a_trial_again_replaces_its_snapshots(store: Store) -> None:
     assert found == {("a", "end"), ("b", "end")}
 
 
+def test_a_trial_written_again_without_snapshots_has_none(store: Store) -> None:
+    store.write_trial("s", broken_row("a"), curve(), snapshot_rows(("before", 5), ("after", 24)))
+    store.write_trial("s", trial_row("a"), curve())
+    assert store.snapshots().num_rows == 0
+
+
 def test_snapshots_without_their_row_are_not_shown(store: Store, tmp_path: Path) -> None:
     for name in ("a", "b"):
         store.write_trial("s", trial_row(name), curve(), snapshot_rows(("end", 12)))
@@ -218,16 +210,106 @@ def test_snapshots_without_their_row_are_not_shown(store: Store, tmp_path: Path)
 
 def test_a_trial_counts_when_all_its_tables_are_there(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[str] = []
-    write = Store.write_bytes
+    write = LocalFiles.write
 
-    def recorded(self: Store, relative: str, content: bytes) -> None:
-        written.append(relative)
-        write(self, relative, content)
+    def recorded(self: LocalFiles, path: str, content: bytes) -> None:
+        written.append(path)
+        write(self, path, content)
 
-    monkeypatch.setattr(Store, "write_bytes", recorded)
+    monkeypatch.setattr(LocalFiles, "write", recorded)
     store.write_trial("s", trial_row("a"), curve(), snapshot_rows(("end", 12)))
     assert len(written) == 3
     assert written[-1] == "trials/sweep=s/a.parquet"
+
+
+# --- files that are not what they should be ---------------------------------------------------------------------------
+
+
+def damaged(content: bytes, how: str) -> bytes:
+    """A Parquet file after something happened to it."""
+    table = pq.read_table(io.BytesIO(content))
+    place = pq.ParquetFile(io.BytesIO(content)).metadata.row_group(0).column(0).data_page_offset + 30
+    changed = {
+        "empty": lambda: b"",
+        "zeros": lambda: bytes(len(content)),
+        "truncated": lambda: content[: len(content) // 2],
+        "text": lambda: b"not parquet",
+        "flipped": lambda: content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :],
+        "other table": lambda: parquet(pa.table({"x": [1]})),
+        "other trial": lambda: parquet(table.set_column(0, "trial_id", pa.array(["b"] * len(table)))),
+        "no trial": lambda: parquet(table.set_column(0, "trial_id", pa.nulls(len(table), pa.string()))),
+        "other type": lambda: parquet(table.set_column(1, table.column_names[1], pa.array([["x"]] * len(table)))),
+        "newer": lambda: parquet(table.replace_schema_metadata({VERSION_KEY: b"99"})),
+        "no version": lambda: parquet(table.replace_schema_metadata({VERSION_KEY: b"new"})),
+    }
+    return changed[how]()
+
+
+def parquet(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    return bytes(sink.getvalue())
+
+
+DAMAGES = ["empty", "zeros", "truncated", "text", "flipped", "other table", "other trial", "no trial", "other type"]
+
+
+@pytest.mark.parametrize("how", [*DAMAGES, "newer", "no version"])
+@pytest.mark.parametrize("kind", ["trials", "curves", "snapshots"])
+def test_a_file_that_is_not_what_it_should_be_is_named_once_and_the_others_are_read(
+    store: Store, tmp_path: Path, kind: str, how: str
+) -> None:
+    for name in ("a", "b"):
+        store.write_trial("s", trial_row(name), curve(), snapshot_rows(("end", 12)))
+    path = tmp_path / f"results/{kind}/sweep=s/a.parquet"
+    path.write_bytes(damaged(path.read_bytes(), how))
+    for _ in range(2):
+        for other in ("trials", "curves", "snapshots"):
+            rows = getattr(store, other)()
+            assert set(rows["trial_id"].to_pylist()) == ({"b"} if other == kind else {"a", "b"})
+            assert rows.schema == getattr(Store(tmp_path / "none"), other)().schema
+    (bad,) = store.bad_files
+    assert bad.path == str(path)
+    assert bad.problem
+    if how == "newer":
+        assert "newer cosweep (schema 99" in bad.problem
+
+
+def test_a_trial_keeps_its_row_when_its_curve_is_damaged(store: Store, tmp_path: Path) -> None:
+    store.write_trial("s", trial_row("a", steps=7), curve())
+    (tmp_path / "results/curves/sweep=s/a.parquet").write_bytes(b"")
+    row, probes = store.trial("s", "a")
+    assert (row["steps"], probes) == (7, [])
+    assert len(store.bad_files) == 1
+
+
+def test_a_trial_whose_row_is_damaged_is_refused_alone(store: Store, tmp_path: Path) -> None:
+    store.write_trial("s", trial_row("a"), curve())
+    (tmp_path / "results/trials/sweep=s/a.parquet").write_bytes(b"")
+    with pytest.raises(CosweepError, match="no row of trial a of sweep s can be read"):
+        store.trial("s", "a")
+
+
+def test_a_file_without_permission_is_named(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.write_trial("s", trial_row("a"), curve())
+
+    def refuse(self: LocalFiles, path: str) -> bytes:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(LocalFiles, "read", refuse)
+    assert store.trials().num_rows == 0
+    assert "Permission denied" in store.bad_files[0].problem
+
+
+def test_other_files_beside_the_tables_do_not_matter(store: Store, tmp_path: Path) -> None:
+    store.write_trial("s", trial_row("a"), curve())
+    for name in ("notes.txt", ".hidden.parquet", "folder.parquet/x"):
+        path = tmp_path / "results/trials/sweep=s" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("x")
+    (tmp_path / "results/trials/elsewhere").mkdir()
+    assert store.trials()["trial_id"].to_pylist() == ["a"]
+    assert store.bad_files == []
 
 
 # --- stores of an earlier cosweep ------------------------------------------------------------------------------------
