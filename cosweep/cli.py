@@ -38,6 +38,8 @@ _width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160
 console = Console(highlight=False, width=_width)
 errors = Console(stderr=True, highlight=False)
 
+_MOST_BAD_FILES = 20
+
 MENUS = ("methods", "interventions", "carriers", "models", "data", "diagnostics", "detectors")
 
 Overrides = Annotated[
@@ -102,8 +104,7 @@ def run(file: File, overrides: Overrides = None) -> None:
 
     sweep = load_sweep(file, overrides or ())
     outcome = run_sweep(sweep, console)
-    changes = [part for override in overrides or () for part in ("--set", override)]
-    _print_outcome(outcome, sweep.results.root, shlex.join(["cosweep", "run", str(file), *changes]))
+    _print_outcome(outcome, sweep.results.root, sweep.command)
     if outcome.missing or outcome.failed:
         raise typer.Exit(1)
 
@@ -115,8 +116,9 @@ def _print_outcome(outcome: Outcome, root: str, command: str) -> None:
     where = f"{root}/reports/{report.sweep}"
     suffix = "" if root == "results" else f" --root {shlex.quote(root)}"
     places = [
-        ("figures", f"{where}/*.png"),
-        ("tables", f'{where}/*.csv; cosweep query "SELECT * FROM trials"{suffix}'),
+        ("report", f"{where}/report.html"),
+        ("figures", f"{where}/*.png, *.svg"),
+        ("tables", f'{where}/*.csv, *.parquet; cosweep query "SELECT * FROM trials"{suffix}'),
         ("MLflow", f"{outcome.mlflow_uri}; cosweep ui {report.sweep}{suffix}" if outcome.mlflow_uri else "off"),
     ]
     for name, place in places:
@@ -138,13 +140,16 @@ def _print_outcome(outcome: Outcome, root: str, command: str) -> None:
 
 
 def _print_report(report: Report) -> None:
-    from cosweep.sweep.presentation import breaking_point_table, phase_table
+    from cosweep.sweep.presentation import breaking_point_table, effect_table, phase_tables
 
-    if not report.diagram.cells:
+    if not report.diagrams:
         console.print("no trial has finished yet")
         return
-    console.print(phase_table(report))
-    console.print(breaking_point_table(report) if any(report.trials["co"].to_pylist()) else "no trial broke")
+    for table in phase_tables(report):
+        console.print(table)
+    console.print(breaking_point_table(report) if any(row["co"] for row in report.rows) else "no trial broke")
+    if report.effects:
+        console.print(effect_table(report))
 
 
 @app.command()
@@ -161,36 +166,74 @@ def validate(file: File, overrides: Overrides = None) -> None:
 @app.command()
 @reports_errors
 def status(
-    sweep: Annotated[str | None, typer.Argument(help="A sweep; all without.")] = None, root: Root = "results"
+    sweep: Annotated[str | None, typer.Argument(help="A sweep; all without.")] = None,
+    root: Root = "results",
+    watch: Annotated[bool, typer.Option("--watch", help="Show it anew until all trials are done.")] = False,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks of --watch.")] = 5.0,
 ) -> None:
     """Trials by status and state, rate and time left."""
     from cosweep.results.store import Store
-    from cosweep.sweep.presentation import status_table
+    from cosweep.sweep.status import status_table, sweep_states, watch_sweeps
 
-    store = Store(root)
-    names = [sweep] if sweep else store.sweeps()
-    if not names:
+    if not Store(root).sweeps():
         console.print(f"no sweeps in {root} yet; start one with: cosweep run search_spaces/quickstart.yaml")
         return
-    console.print(status_table(store, names))
+    if watch:
+        watch_sweeps(root, sweep, every, console)
+        return
+    store = Store(root)
+    console.print(status_table(sweep_states(store, sweep)))
     _warn_of_bad_files(store)
 
 
 @app.command()
 @reports_errors
 def query(
-    sql: Annotated[str, typer.Argument(metavar="SQL", help="Over the views trials, curves and snapshots.")],
+    sql: Annotated[
+        str | None, typer.Argument(metavar="[SQL]", help="Over the views trials, curves and snapshots.")
+    ] = None,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the views' columns instead.")] = False,
     format: Annotated[Format, typer.Option(help="How rows are printed.")] = Format.TABLE,
     root: Root = "results",
 ) -> None:
-    """SQL over the results."""
+    """SQL over the results, or what can be asked for."""
     from cosweep.results.query import run_query
     from cosweep.results.store import Store
+    from cosweep.results.views import described_columns
+
+    if schema == (sql is not None):
+        raise CosweepError('give a statement, as in cosweep query "SELECT * FROM trials", or --schema for the columns')
+    store = Store(root)
+    _print_table(described_columns(store) if sql is None else run_query(store, sql), format)
+    if sql is not None and not store.sweeps():
+        errors.print(f"[yellow]no sweeps in {escape(root)}[/]; is it the right --root?", soft_wrap=True)
+    _warn_of_bad_files(store)
+
+
+@app.command()
+@reports_errors
+def compact(
+    sweep: Annotated[str | None, typer.Argument(help="A sweep; all without.")] = None, root: Root = "results"
+) -> None:
+    """Merge the small files of finished trials, so that queries take a fraction of the time; sweeps may run on."""
+    from rich.progress import Progress
+
+    from cosweep.results.compaction import compact_sweep
+    from cosweep.results.store import Store
+    from cosweep.sweep.presentation import compaction_table
 
     store = Store(root)
-    _print_table(run_query(store, sql), format)
-    if not store.sweeps():
-        errors.print(f"[yellow]no sweeps in {escape(root)}[/]; is it the right --root?", soft_wrap=True)
+    known = store.swept()
+    if sweep is not None and sweep not in known:
+        raise store.no_sweep(sweep, known)
+    done = []
+    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
+        task = bar.add_task("")
+        for name in [sweep] if sweep else known:
+            done += compact_sweep(
+                store, name, lambda what, now, of: bar.update(task, description=what, completed=now, total=of)
+            )
+    console.print(compaction_table(done) if done else f"no trials in {root} yet", soft_wrap=True)
     _warn_of_bad_files(store)
 
 
@@ -211,15 +254,20 @@ def detect(
 @app.command()
 @reports_errors
 def report(sweep: Annotated[str, typer.Argument(help="A sweep.")], root: Root = "results") -> None:
-    """Draw a sweep's figure and write its tables anew."""
+    """Write a sweep's page, figures and tables anew, of what has finished so far."""
     from cosweep.results.report import make_report, write_report
     from cosweep.results.store import Store
 
     store = Store(root)
-    made = make_report(store, sweep)
-    for name in write_report(store, made):
-        console.print(f"{root}/reports/{sweep}/{name}")
+    with errors.status("reading results") as progress:
+        made = make_report(store, sweep)
+        progress.update("drawing the report")
+        files = write_report(store, made)
     _print_report(made)
+    if made.partial:
+        console.print(f"[yellow]partial[/]: {made.partial}")
+    console.print(f"[bold]report[/]  {escape(f'{root}/reports/{sweep}')}/report.html", soft_wrap=True)
+    console.print(f"beside it {len(files) - 1} files: figures as PNG and SVG, tables as CSV and Parquet")
     _warn_of_bad_files(store)
 
 
@@ -286,8 +334,11 @@ def _print_table(table: pa.Table, format: Format) -> None:
 
 
 def _warn_of_bad_files(store: Store) -> None:
-    for bad in store.bad_files:
+    bad_files = store.bad_files
+    for bad in bad_files[:_MOST_BAD_FILES]:
         errors.print(f"[yellow]skipped[/] {escape(bad.path)}: {escape(bad.problem)}", soft_wrap=True)
+    if len(bad_files) > 1:
+        errors.print(f"{len(bad_files)} files could not be read; their rows are missing above", soft_wrap=True)
 
 
 if __name__ == "__main__":

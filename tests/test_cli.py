@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 from cosweep.cli import MENUS, app
 from cosweep.results.store import Store
 from cosweep.sweep.presentation import menu_table
+from cosweep.sweep.search_space import load_sweep
 from tests.results.rows import broken_row, curve, measured_curve, snapshot_rows, trial_row
 
 GOOD = "trial: {interventions: [{kind: inject}]}\nspace: {method.epsilon: {grid: [48/255, 64/255]}}\n"
@@ -150,6 +151,39 @@ def test_query_prints_lists_in_each_format(store: Store) -> None:
 
 
 @pytest.mark.usefixtures("store")
+def test_query_schema_prints_every_column_in_each_format() -> None:
+    rows = json.loads(cosweep("query", "--schema", "--format", "json").output)
+    told = {(row["view"], row["column"]): row for row in rows}
+    assert told["trials", "co_step"] == {
+        "view": "trials",
+        "column": "co_step",
+        "type": "BIGINT",
+        "unit": "steps",
+        "meaning": "breaking point",
+    }
+    table = cosweep("query", "--schema").output
+    assert [name for _, name in told if name not in table] == []
+    assert cosweep("query", "--schema", "--format", "csv").output.splitlines()[0] == "view,column,type,unit,meaning"
+    parquet = cosweep("query", "--schema", "--format", "parquet").stdout_bytes
+    assert pq.read_table(io.BytesIO(parquet)).to_pylist() == rows
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("arguments", [("query",), ("query", "SELECT 1", "--schema")])
+def test_query_wants_a_statement_or_the_schema(arguments: tuple[str, ...]) -> None:
+    result = cosweep(*arguments)
+    assert result.exit_code == 2
+    assert "give a statement" in result.output
+
+
+@pytest.mark.usefixtures("folder")
+def test_query_schema_needs_no_results() -> None:
+    result = cosweep("query", "--schema")
+    assert result.exit_code == 0
+    assert "co_step" in result.output
+
+
+@pytest.mark.usefixtures("store")
 def test_a_wrong_query_names_the_columns() -> None:
     result = cosweep("query", "SELECT nothing FROM trials")
     assert result.exit_code == 2
@@ -158,20 +192,85 @@ def test_a_wrong_query_names_the_columns() -> None:
 
 
 @pytest.mark.usefixtures("store")
-def test_report_writes_figure_and_tables_and_shows_the_phase_table(folder: Path) -> None:
+def test_report_writes_page_figures_and_tables_says_that_it_is_partial_and_shows_the_phase_table(folder: Path) -> None:
     result = cosweep("report", "s")
     assert result.exit_code == 0
     assert "1/1 @123" in result.output
-    assert {p.name for p in (folder / "results/reports/s").iterdir()} == {
-        "phase.png",
-        "curves.png",
-        "phase.csv",
-        "breaking_points.csv",
+    assert "partial: 3 of 4 trials so far" in result.output
+    written = {p.name for p in (folder / "results/reports/s").iterdir()}
+    figures = {f"{name}.{kind}" for name in ("phase", "onset", "curves") for kind in ("png", "svg")}
+    tables = {
+        f"{name}.{kind}" for name in ("trials", "phase", "breaking_points", "onset") for kind in ("csv", "parquet")
     }
+    assert written == {"report.html"} | figures | tables
+    text = (folder / "results/reports/s/report.html").read_text()
+    assert "3 of 4 trials so far" in text
+    assert "ValueError: x" in text
+
+
+def test_a_report_of_no_finished_trial_says_so(folder: Path) -> None:
+    made = Store(folder / "results")
+    made.write_sweep("s", {"name": "s", "trial_ids": ["a"], "axes": ["beta"], "tracking": {"uri": None}})
+    result = cosweep("report", "s")
+    assert (result.exit_code, "no trial has finished yet" in result.output) == (0, True)
+    assert "0 of 1 trials so far" in (folder / "results/reports/s/report.html").read_text()
+
+
+def test_a_damaged_file_is_named_in_the_report_and_by_the_command(store: Store, folder: Path) -> None:
+    (folder / "results/trials/sweep=s/ddd.parquet").write_bytes(b"no parquet")
+    result = cosweep("report", "s")
+    assert result.exit_code == 0
+    assert "ddd.parquet" in result.stderr
+    text = (folder / "results/reports/s/report.html").read_text()
+    assert "1 unreadable file" in text
+    assert "ddd.parquet" in text
+
+
+def test_status_tells_what_runs_and_watch_ends_when_all_is_done(store: Store) -> None:
+    store.write_pulse("s", {"running": {"1": 0.4, "2": 0.85}, "ended": False})
+    assert "2 (40%, 85%)" in cosweep("status").output
+    for trial in ("ccc", "ddd"):
+        store.write_trial("s", trial_row(trial), curve())
+    result = cosweep("status", "s", "--watch")
+    assert (result.exit_code, "4 of 4" in result.output) == (0, True)
 
 
 @pytest.mark.usefixtures("store")
-@pytest.mark.parametrize("command", ["report", "status", "sync", "ui"])
+def test_compact_tells_files_and_megabytes_before_and_after(folder: Path) -> None:
+    before = cosweep("query", "SELECT * FROM trials ORDER BY trial_id", "--format", "csv").output
+    result = cosweep("compact", "s")
+    assert result.exit_code == 0
+    told = [line.split()[:5] for line in result.output.splitlines()]
+    assert [line for line in told if line[:1] == ["s"]] == [
+        ["s", kind, "4", "->", "2"] for kind in ("curves", "trials")
+    ]
+    assert len(list((folder / "results/trials/sweep=s").iterdir())) == 2
+    assert cosweep("query", "SELECT * FROM trials ORDER BY trial_id", "--format", "csv").output == before
+    assert cosweep("status").exit_code == 0
+
+
+def test_compact_goes_over_all_sweeps_and_names_what_it_skips(store: Store, folder: Path) -> None:
+    store.write_trial("t", trial_row("e"), curve())
+    for name in ("f", "g"):
+        (folder / f"results/trials/sweep=t/{name}.parquet").write_bytes(b"")
+    result = cosweep("compact")
+    assert result.exit_code == 0
+    assert {"s", "t"} <= {word for line in result.stdout.splitlines() for word in line.split()[:1]}
+    assert result.stderr.count("skipped") == 2
+    assert "2 files could not be read" in result.stderr
+
+
+def test_a_compacted_trial_is_not_run_again(folder: Path) -> None:
+    specs = load_sweep(folder / "s.yaml").trials
+    store = Store(folder / "results")
+    for spec in specs:
+        store.write_trial("s", trial_row(spec.trial_id, data_hash=spec.data.load().fingerprint()), curve())
+    assert cosweep("compact").exit_code == 0
+    assert f"{len(specs)}, of which {len(specs)} are done and 0 left" in cosweep("validate", "s.yaml").output
+
+
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize("command", ["compact", "report", "status", "sync", "ui"])
 def test_an_unknown_sweep_is_refused_with_the_known_ones(command: str) -> None:
     result = cosweep(command, "t")
     assert result.exit_code == 2
@@ -181,6 +280,7 @@ def test_an_unknown_sweep_is_refused_with_the_known_ones(command: str) -> None:
 def test_commands_on_an_empty_folder_say_so(folder: Path) -> None:
     assert "no sweeps in results yet" in cosweep("status").output
     assert cosweep("ui").exit_code == 2
+    assert "no trials in results yet" in cosweep("compact").output
     assert cosweep("query", "SELECT count(*) AS n FROM trials", "--format", "csv").stdout == "n\n0\n"
     assert "no sweeps in results" in cosweep("query", "SELECT 1").stderr
 

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from cosweep.results.store import Store
+from tests.results.rows import curve, trial_row
+
 FORBID = """
 import sys
 
@@ -74,7 +77,7 @@ def test_a_trial_runs_where_nothing_but_torch_numpy_and_pillow_can_be_imported()
     assert (probes, status) == ("2", "completed")
 
 
-@pytest.mark.parametrize("name", ["store", "query", "breaking_points", "detect", "report"])
+@pytest.mark.parametrize("name", ["store", "query", "views", "compaction", "breaking_points", "detect", "report"])
 def test_results_are_read_without_torch_ray_or_mlflow(name: str) -> None:
     run_python(f"{FORBID}\nimport cosweep.results.{name}", "torch,torchvision,ray,mlflow")
 
@@ -82,6 +85,25 @@ def test_results_are_read_without_torch_ray_or_mlflow(name: str) -> None:
 def test_detectors_and_specs_need_the_standard_library_alone() -> None:
     code = f"{FORBID}\nimport cosweep.detection, cosweep.specs, cosweep.metrics, cosweep.units, cosweep.errors"
     run_python(code, f"torch,torchvision,numpy,PIL,{NOT_FOR_THE_CORE}")
+
+
+def test_the_package_alone_loads_no_library_and_opens_results_without_torch(tmp_path: Path) -> None:
+    libraries = f"torch,numpy,{NOT_FOR_THE_CORE}"
+    run_python(f"{FORBID}\nimport cosweep\ncosweep.open_results", libraries)
+    Store(tmp_path).write_trial("s", trial_row("a"), curve())
+    run_python(
+        f"{FORBID}\nimport cosweep\nassert len(cosweep.open_results(sys.argv[2]).trials) == 1",
+        "torch,ray,mlflow",
+        str(tmp_path),
+    )
+
+
+@pytest.mark.parametrize("command", ["query", "compact"])
+def test_commands_on_tables_load_no_torch(tmp_path: Path, command: str) -> None:
+    Store(tmp_path).write_trial("s", trial_row("a"), curve())
+    arguments = {"query": ["SELECT * FROM trials"], "compact": []}[command]
+    code = "from cosweep.cli import app\napp([*sys.argv[2:]], standalone_mode=False)"
+    run_python(f"{FORBID}\n{code}", "torch,ray,mlflow", command, *arguments, "--root", str(tmp_path))
 
 
 def test_the_forbidding_above_forbids() -> None:

@@ -1,8 +1,11 @@
-"""The figure and tables that a sweep leaves beside its results."""
+"""What a sweep found: its figures, its tables, and the page that shows them."""
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import median
 from typing import Any
 
@@ -10,9 +13,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cosweep.metrics import TrialStatus
-from cosweep.results.breaking_points import PhaseDiagram, phase_diagram, phase_rows
-from cosweep.results.query import to_csv
-from cosweep.results.store import Store
+from cosweep.results.breaking_points import (
+    Axis,
+    PhaseDiagram,
+    clear,
+    default_axes,
+    phase_diagrams,
+    phase_rows,
+    space_axes,
+)
+from cosweep.results.effects import Effect, effect_rows, effects, outer_columns
+from cosweep.results.proportions import wilson
+from cosweep.results.query import to_csv, to_parquet
+from cosweep.results.store import BadFile, Store
+from cosweep.results.survival import onset_groups, survival, survival_rows
+
+_POINTS = ("trial_id", "epsilon", "beta", "intervention", "method", "seed", "state", "co", "co_step", "co_step_low")
+_MOST_PAIRS = 20
 
 
 @dataclass(frozen=True)
@@ -23,51 +40,138 @@ class Report:
         sweep: Its name.
         trials: Its rows of ``trials``.
         curves: Their rows of ``curves``.
-        axes: Columns that the space varies.
-        diagram: P(CO) over them.
-        asked: How many trials its definition has.
+        snapshots: Their rows of ``snapshots``.
+        record: Its definition, as kept by ``Store.write_sweep``.
+        bad_files: Files of the store that could not be read.
     """
 
     sweep: str
     trials: pa.Table
     curves: pa.Table
-    axes: tuple[str, ...]
-    diagram: PhaseDiagram
-    asked: int
+    snapshots: pa.Table
+    record: Mapping[str, Any]
+    bad_files: tuple[BadFile, ...] = ()
+
+    @property
+    def asked(self) -> int:
+        """How many trials the definition has."""
+        return len(self.record["trial_ids"])
+
+    @property
+    def partial(self) -> str:
+        """``17 of 24 trials so far``; empty when all have a row."""
+        done = self.trials.num_rows
+        return "" if done >= self.asked else f"{done} of {self.asked} trials so far"
+
+    @cached_property
+    def rows(self) -> list[dict[str, Any]]:
+        """The trials as dictionaries."""
+        rows: list[dict[str, Any]] = self.trials.to_pylist()
+        return rows
+
+    @cached_property
+    def failed(self) -> list[dict[str, Any]]:
+        """Trials that crashed."""
+        return [row for row in self.rows if row["status"] == TrialStatus.FAILED]
+
+    @cached_property
+    def space(self) -> tuple[Axis, ...]:
+        """What the space varies."""
+        return space_axes(self.rows, self.record["axes"]) if len(self.failed) < len(self.rows) else ()
+
+    @cached_property
+    def diagrams(self) -> list[PhaseDiagram]:
+        """P(CO) over the two axes that say most, one for each place of the others."""
+        return self.diagrams_over(*default_axes(self.space)) if self.space else []
+
+    def diagrams_over(self, row_axis: str, column_axis: str) -> list[PhaseDiagram]:
+        """P(CO) over two axes of the space, or one if ``row_axis`` is empty."""
+        return phase_diagrams(self.rows, self.space, row_axis, column_axis)
+
+    def axis_pairs(self) -> Iterator[tuple[str, str]]:
+        """Axes to draw up and across: the default, any two numeric ones, each alone, numeric by categorical."""
+        numeric = [axis.name for axis in self.space if axis.numeric]
+        others = [axis.name for axis in self.space if not axis.numeric]
+        pairs = [default_axes(self.space), *itertools.combinations(numeric, 2)]
+        pairs += [(up, across) for up in others for across in numeric]
+        pairs += [("", axis.name) for axis in self.space]
+        yield from list(dict.fromkeys(pairs))[:_MOST_PAIRS]
+
+    @cached_property
+    def effects(self) -> list[Effect]:
+        """What each intervention changes, over all pairs and by the first axis that is no intervention's."""
+        outside = outer_columns(self.rows, [axis.name for axis in self.space])
+        return effects(self.rows, by=outside[0] if outside else None)
 
     def summary(self) -> dict[str, float]:
         """Counts and medians over the trials, for MLflow's parent run."""
-        rows = self.trials.to_pylist()
-        steps = [r["co_step"] for r in rows if r["co"]]
-        failed = sum(r["status"] == TrialStatus.FAILED for r in rows)
-        numbers: dict[str, float] = {"trials": len(rows), "failed": failed, "co": len(steps)}
-        cells = self.diagram.cells.values()
-        if said := sum(cell.trials for cell in cells):
-            numbers["p_co"] = sum(cell.broken for cell in cells) / said
+        said = [row for row in self.rows if clear(row)]
+        steps = [row["co_step"] for row in said if row["co"]]
+        numbers: dict[str, float] = {"trials": len(self.rows), "failed": len(self.failed), "co": len(steps)}
+        if said:
+            low, high = wilson(len(steps), len(said))
+            numbers |= {"p_co": len(steps) / len(said), "p_co_low": low, "p_co_high": high}
         if steps:
             numbers["median_co_step"] = median(steps)
         return numbers
 
-    def files(self) -> dict[str, bytes]:
-        """File name to content: figures as PNG; the phase diagram and the breaking points as CSV."""
-        from cosweep.results.curve_figures import ablations_figure, curves_figure
-        from cosweep.results.figures import phase_figure
-
-        names = ["trial_id", "epsilon", "beta", "intervention", "method", "seed", "state", "co", "co_step"]
-        points = self.trials.select([*names, "co_step_low", "co_step_high", "co_epoch", "co_reason"])
-        done = self.trials.num_rows
-        partial = "" if done >= self.asked else f" ({done} of {self.asked} trials so far)"
-        trials, curves = self.trials.to_pylist(), self.curves.to_pylist()
-        files = {
-            "phase.png": phase_figure(
-                self.diagram, f"{self.sweep}: trials with CO, and median breaking point{partial}"
-            ),
-            "curves.png": curves_figure(trials, curves, self.axes, f"{self.sweep}: median over trials{partial}"),
-            "ablations.png": ablations_figure(trials, self.axes, f"{self.sweep}: mean over trials{partial}"),
-            "phase.csv": to_csv(pa.Table.from_pylist(phase_rows(self.diagram))),
-            "breaking_points.csv": to_csv(points),
+    def tables(self) -> dict[str, pa.Table]:
+        """Name to table, without those that have no row."""
+        points = self.trials.select([*_POINTS, "co_step_high", "co_epoch", "co_reason"])
+        by_axis: list[str | None] = [axis.name for axis in self.space]
+        groups = [pair for axis in by_axis or [None] for pair in onset_groups(self.rows, axis).items()]
+        tables = {
+            "trials": self.trials,
+            "breaking_points": points,
+            "phase": _table(row for diagram in self.diagrams for row in phase_rows(diagram)),
+            "breaking_line": _table(row for diagram in self.diagrams for row in diagram.crossing_rows()),
+            "effects": _table(effect_rows(self.effects)),
+            "onset": _table(survival_rows(survival(label, *group) for label, group in groups)),
         }
-        return {name: content for name, content in files.items() if content is not None}
+        return {name: table for name, table in tables.items() if table.num_columns}
+
+    def figures(self) -> dict[str, bytes]:
+        """File name to PNG or SVG."""
+        from cosweep.results.curve_figures import ablations_figure, curves_figure
+        from cosweep.results.examples import examples_figure, trials_with_examples
+        from cosweep.results.figures import image_files, phase_figure, survival_figure
+
+        partial = f" ({self.partial})" if self.partial else ""
+        axis = self.space[0].name if self.space else None
+        onset = [survival(label, *group) for label, group in onset_groups(self.rows, axis).items()]
+        snapshots = self.snapshots.to_pylist()
+        example = next(iter(trials_with_examples(self.rows, snapshots, 1)), None)
+        title = f"{self.sweep}: trials with CO, and median breaking point{partial}"
+        axes = self.record["axes"]
+        return {
+            **image_files("phase", phase_figure(self.diagrams, title)),
+            **image_files("onset", survival_figure(onset, f"{self.sweep}: when training breaks{partial}")),
+            **image_files(
+                "curves", curves_figure(self.rows, self.curves, axes, f"{self.sweep}: median over trials{partial}")
+            ),
+            **image_files("ablations", ablations_figure(self.rows, axes, f"{self.sweep}: mean over trials{partial}")),
+            **(image_files("examples", examples_figure(example, snapshots, self.sweep)) if example else {}),
+        }
+
+    def files(self) -> dict[str, bytes]:
+        """File name to content: the page, figures as PNG and SVG, tables as CSV and Parquet."""
+        from cosweep.results.page import page
+
+        figures = self.figures()
+        tables = self.tables()
+        return {
+            "report.html": page(self, figures),
+            **figures,
+            **{f"{name}.csv": to_csv(table) for name, table in tables.items()},
+            **{f"{name}.parquet": to_parquet(table) for name, table in tables.items()},
+        }
+
+
+def _table(rows: Iterator[dict[str, Any]] | Sequence[dict[str, Any]]) -> pa.Table:
+    """Table of rows that need not all have every column; without columns if there is no row."""
+    found = list(rows)
+    names = list(dict.fromkeys(name for row in found for name in row))
+    return pa.table({name: [row.get(name) for row in found] for name in names})
 
 
 def make_report(store: Store, sweep: str, record: dict[str, Any] | None = None) -> Report:
@@ -85,16 +189,17 @@ def make_report(store: Store, sweep: str, record: dict[str, Any] | None = None) 
     trials = asked_trials(store, sweep, record).sort_by(
         [("epsilon", "ascending"), ("beta", "ascending"), ("seed", "ascending")]
     )
-    curves = store.curves(sweep)
-    curves = curves.filter(pc.is_in(curves["trial_id"], trials["trial_id"]))
-    axes = tuple(record["axes"])
-    return Report(sweep, trials, curves, axes, phase_diagram(trials, axes), len(record["trial_ids"]))
+    curves, snapshots = (_of(table, trials["trial_id"]) for table in (store.curves(sweep), store.snapshots(sweep)))
+    return Report(sweep, trials, curves, snapshots, record, tuple(store.bad_files))
+
+
+def _of(table: pa.Table, trial_ids: pa.ChunkedArray) -> pa.Table:
+    return table.filter(pc.is_in(table["trial_id"], trial_ids))
 
 
 def asked_trials(store: Store, sweep: str, record: dict[str, Any]) -> pa.Table:
     """Rows of the trials in a sweep's record; those of earlier definitions of the same name are left out."""
-    trials = store.trials(sweep)
-    return trials.filter(pc.is_in(trials["trial_id"], pa.array(record["trial_ids"], pa.string())))
+    return _of(store.trials(sweep), pa.chunked_array([record["trial_ids"]], pa.string()))
 
 
 def write_report(store: Store, report: Report) -> dict[str, bytes]:

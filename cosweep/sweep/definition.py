@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
+from cosweep.errors import Fault
 from cosweep.specs import Spec, number
 from cosweep.training.trial_spec import TrialSpec, column_of
 
@@ -33,6 +36,15 @@ class TrackingSpec(Spec):
     """Where MLflow keeps the runs; null is SQLite below the results folder."""
 
     uri: str | None = None
+
+    def faults(self) -> Iterator[Fault]:
+        """Why the address cannot stand in a definition, which is kept with the results."""
+        if self.uri is not None and urlsplit(self.uri).password is not None:
+            yield Fault(
+                "uri",
+                "an address with a password would be kept with the results; write it without, and set "
+                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +93,8 @@ class Sweep:
         name: Of the sweep, part of paths below the results root.
         trials: Its distinct specs, in order of the space.
         axes: What the space varies.
+        source: Text of the definition's file; empty if it came from none.
+        command: What runs the sweep again.
     """
 
     name: str
@@ -90,6 +104,8 @@ class Sweep:
     resources: ResourcesSpec = field(default_factory=ResourcesSpec)
     tracking: TrackingSpec = field(default_factory=TrackingSpec)
     results: ResultsSpec = field(default_factory=ResultsSpec)
+    source: str = ""
+    command: str = ""
 
     def record(self) -> dict[str, Any]:
         """What was asked, as plain data for the results folder."""
@@ -100,6 +116,8 @@ class Sweep:
             "space": {axis.path: {axis.kind: list(axis.values)} for axis in self.axes},
             "search": self.search.to_dict(),
             "tracking": self.tracking.to_dict(),
+            "source": self.source,
+            "command": self.command,
         }
 
     def varied_columns(self) -> list[str]:

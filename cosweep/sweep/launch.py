@@ -111,7 +111,8 @@ def run_sweep(sweep: Sweep, console: Console) -> Outcome:
     else:
         console.print(f"{sweep.name}: all {len(sweep.trials)} trials are done already", highlight=False)
         tracker = _begin(sweep, store, uri, done)
-    return _conclude(sweep, store, tracker, uri)
+    with console.status("drawing the report"):
+        return _conclude(sweep, store, tracker, uri)
 
 
 def _begin(sweep: Sweep, store: Store, uri: str | None, done: Iterable[str]) -> Tracker | None:

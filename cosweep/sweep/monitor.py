@@ -14,8 +14,9 @@ from cosweep.metrics import TrialStatus
 from cosweep.results.store import Store
 from cosweep.sweep.progress import ProgressDisplay
 from cosweep.sweep.record import failed_row
+from cosweep.sweep.status import PULSE_SECONDS
 from cosweep.sweep.tracking import Tracker
-from cosweep.sweep.trainable import RUNNING
+from cosweep.sweep.trainable import RUNNING, Timer
 from cosweep.training import TrialSpec
 
 
@@ -33,6 +34,7 @@ class Monitor(Callback):  # type: ignore[misc]
         self._display, self._tally = display, display.tally
         self._store, self._sweep, self._hashes = store, sweep, hashes
         self._tracker = tracker
+        self._pulse_due, self._pulse_failed = Timer(PULSE_SECONDS), False
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its callbacks; nothing of this one is needed again
@@ -69,6 +71,21 @@ class Monitor(Callback):  # type: ignore[misc]
 
     def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
         self._display.refresh()
+        if self._pulse_due():
+            self._tell(ended=False)
+
+    def on_experiment_end(self, trials: list[Any], **_: Any) -> None:
+        self._tell(ended=True)
+
+    def _tell(self, *, ended: bool) -> None:
+        """Leave word of what runs, for ``cosweep status`` in another process."""
+        running = {} if ended else dict(self._tally.running)
+        try:
+            self._store.write_pulse(self._sweep, {"running": running, "ended": ended})
+        except OSError as problem:
+            if not self._pulse_failed:
+                self._display.note(f"cosweep status cannot show what runs: {problem}")
+            self._pulse_failed = True
 
     def _finish(self, trial: Any, *, failed: bool) -> None:
         self._tally.finish(trial.trial_id, failed=failed)

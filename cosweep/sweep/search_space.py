@@ -7,7 +7,9 @@ import difflib
 import itertools
 import math
 import random
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from cosweep.errors import CosweepError, Fault, SpecError, unknown_name
 from cosweep.results.store import check_name
 from cosweep.specs import build
 from cosweep.sweep.definition import Axis, ResourcesSpec, ResultsSpec, SearchSpec, Sweep, TrackingSpec
-from cosweep.sweep.yaml_file import parse_yaml, read_yaml
+from cosweep.sweep.yaml_file import parse_yaml, read_text
 from cosweep.training.trial_spec import TrialSpec
 from cosweep.units import parse_pixels
 
@@ -36,13 +38,15 @@ def load_sweep(path: Path, overrides: Iterable[str] = ()) -> Sweep:
         CosweepError: If the file cannot be read.
         SpecError: With every fault of the definition.
     """
-    raw = read_yaml(path)
+    source, overrides = read_text(path), list(overrides)
+    raw = parse_yaml(source, str(path))
     if not isinstance(raw, dict):
         raise CosweepError(f"{path}: expected a mapping with the keys {', '.join(_SECTIONS)}, got {raw!r}")
     raw.setdefault("name", path.stem)
     for override in overrides:
         _apply_override(raw, override)
-    return parse_sweep(raw)
+    changes = [part for override in overrides for part in ("--set", override)]
+    return replace(parse_sweep(raw), source=source, command=shlex.join(["cosweep", "run", str(path), *changes]))
 
 
 def _apply_override(raw: dict[str, Any], override: str) -> None:

@@ -43,22 +43,25 @@ for _tag, _rule, _first in (
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_rule})$"), _first_letters)
 
 
-def read_yaml(path: Path) -> Any:
-    """Content of a YAML file.
+def read_text(path: Path) -> str:
+    """Text of a file.
 
     Raises:
-        CosweepError: If the file is absent or is not YAML; names line and column.
+        CosweepError: If it cannot be read as one.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a UTF-8 text"
         raise CosweepError(f"{path}: cannot be read: {reason}") from error
-    return parse_yaml(text, str(path))
 
 
 def parse_yaml(text: str, where: str) -> Any:
-    """Content of a YAML text; ``where`` names it in messages."""
+    """Content of a YAML text; ``where`` names it in messages.
+
+    Raises:
+        CosweepError: If it is not YAML; names line and column.
+    """
     try:
         return yaml.load(text, _Loader)  # a SafeLoader
     except yaml.MarkedYAMLError as error:

@@ -5,12 +5,24 @@ from __future__ import annotations
 import math
 import random
 import struct
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
-from cosweep.results.breaking_points import Cell, PhaseDiagram, format_value, phase_diagram, phase_rows
-from cosweep.results.figures import phase_figure
-from cosweep.results.schema import TRIAL_COLUMNS, table_from_rows
+from cosweep.results.breaking_points import (
+    MOST_SLICES,
+    Cell,
+    PhaseDiagram,
+    default_axes,
+    describe,
+    format_value,
+    phase_diagrams,
+    phase_rows,
+    places,
+    space_axes,
+)
+from cosweep.results.figures import image_files, phase_figure
 from tests.results.rows import broken_row, trial_row
 
 ROWS = [
@@ -23,32 +35,43 @@ ROWS = [
 ]
 
 
-def diagram(axes: list[str]) -> PhaseDiagram:
-    return phase_diagram(table_from_rows(ROWS, TRIAL_COLUMNS), axes)
+def diagrams(axes: Sequence[str], rows: Sequence[Any] = ROWS) -> list[PhaseDiagram]:
+    space = space_axes(rows, axes)
+    return phase_diagrams(rows, space, *default_axes(space))
+
+
+def diagram(axes: Sequence[str], rows: Sequence[Any] = ROWS) -> PhaseDiagram:
+    (made,) = diagrams(axes, rows)
+    return made
+
+
+def png(made: Sequence[PhaseDiagram]) -> bytes:
+    return image_files("phase", phase_figure(made, "title"))["phase.png"]
 
 
 def test_cells_count_trials_and_take_the_median_breaking_point() -> None:
     made = diagram(["epsilon", "beta", "seed"])
     assert (made.row_axis, made.column_axis) == ("epsilon", "beta")
-    assert made.cells[0.3, 0.1] == Cell(trials=2, broken=2, unclear=0, co_step=20, robust_acc=0.4)
+    assert made.cells[0.3, 0.1] == Cell(2, broken=2, unclear=0, co_step=20, robust_acc=0.4, trial_ids=("a", "b"))
     assert made.cells[0.3, 0.0].probability == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("state", ["diverged", "not_robust"])
 def test_trials_with_no_robustness_to_lose_do_not_count_as_unbroken(state: str) -> None:
-    rows = [trial_row("a", state=state), trial_row("b"), trial_row("c", beta=0.5, state=state)]
-    made = phase_diagram(table_from_rows(rows, TRIAL_COLUMNS), ["beta"])
+    made = diagram(["beta"], [trial_row("a", state=state), trial_row("b"), trial_row("c", beta=0.5, state=state)])
     assert (made.cells[None, 0.0].trials, made.cells[None, 0.0].unclear) == (1, 1)
     assert math.isnan(made.cells[None, 0.5].probability)
     assert phase_rows(made)[1]["p_co"] is None
-    assert phase_figure(made, "title").startswith(b"\x89PNG")
+    assert png([made]).startswith(b"\x89PNG")
 
 
 def test_a_random_search_is_drawn_as_points_of_bounded_size() -> None:
     rng = random.Random(0)
-    rows = [trial_row(str(i), epsilon=rng.random(), beta=rng.random()) for i in range(300)]
-    png = phase_figure(phase_diagram(table_from_rows(rows, TRIAL_COLUMNS), ["epsilon", "beta"]), "title")
-    width, height = struct.unpack(">II", png[16:24])
+    rows = [
+        (broken_row if (epsilon := rng.random()) > 0.5 else trial_row)(str(i), epsilon=epsilon, beta=rng.random())
+        for i in range(60)
+    ]
+    width, height = struct.unpack(">II", png(diagrams(["epsilon", "beta"], rows))[16:24])
     assert max(width, height) < 3000
 
 
@@ -72,9 +95,110 @@ def test_an_axis_that_is_no_column_is_passed_over() -> None:
     assert diagram(["probe", "beta"]).column_axis == "beta"
 
 
-def test_rows_of_the_table_follow_the_axes() -> None:
+def test_rows_of_the_table_follow_the_axes_and_have_wilson_intervals() -> None:
     rows = phase_rows(diagram(["epsilon", "beta"]))
     assert [(r["epsilon"], r["beta"], r["p_co"]) for r in rows] == [(0.2, 0.0, 0.0), (0.3, 0.0, 0.5), (0.3, 0.1, 1.0)]
+    assert [rows[2]["p_co_low"], rows[2]["p_co_high"]] == pytest.approx([0.3424, 1.0], abs=1e-4)
+
+
+# --- axes ------------------------------------------------------------------------------------------------------------
+
+AXES = [
+    (["epsilon", "beta"], ("epsilon", "beta")),
+    (["method", "epsilon", "beta"], ("epsilon", "beta")),  # two numeric ones come first
+    (["method", "beta"], ("method", "beta")),  # a numeric one goes across
+    (["beta", "method"], ("method", "beta")),
+    (["method", "intervention"], ("intervention", "method")),
+    (["method"], ("", "method")),
+]
+
+
+@pytest.mark.parametrize(("columns", "up_and_across"), AXES)
+def test_the_axes_that_say_most_are_drawn(columns: list[str], up_and_across: tuple[str, str]) -> None:
+    rows = [
+        trial_row(f"{e}{b}{m}{i}", epsilon=e, beta=b, method=m, intervention=i)
+        for e in (0.1, 0.2)
+        for b in (0.0, 0.1)
+        for m in ("fgsm", "pgd")
+        for i in ("inject", "shuffled")
+    ]
+    assert default_axes(space_axes(rows, columns)) == up_and_across
+
+
+def test_other_axes_are_never_thrown_together_while_they_are_few() -> None:
+    rows = [
+        (broken_row if method == "fgsm" else trial_row)(f"{e}{b}{method}", epsilon=e, beta=b, method=method)
+        for e in (0.1, 0.2)
+        for b in (0.0, 0.1)
+        for method in ("fgsm", "pgd")
+    ]
+    fgsm, pgd = diagrams(["epsilon", "beta", "method"], rows)
+    assert [d.where for d in (fgsm, pgd)] == ["method fgsm", "method pgd"]
+    assert {cell.probability for cell in fgsm.cells.values()} == {1.0}
+    assert {cell.probability for cell in pgd.cells.values()} == {0.0}
+    assert png([fgsm, pgd]).startswith(b"\x89PNG")
+
+
+def test_an_axis_of_many_numbers_is_pooled_and_named_before_one_of_names() -> None:
+    rows = [
+        trial_row(f"{i}{method}", epsilon=0.1 + i / 1000, beta=i / 100, lr_max=0.1 + i / 50, method=method)
+        for i in range(MOST_SLICES + 1)
+        for method in ("fgsm", "pgd")
+    ]
+    made = diagrams(["epsilon", "beta", "lr_max", "method"], rows)
+    assert [(d.where, d.pooled) for d in made] == [("method fgsm", ("lr_max",)), ("method pgd", ("lr_max",))]
+
+
+def test_an_option_that_only_some_trials_have_is_a_place_of_its_own() -> None:
+    rows = [trial_row("a", beta=None), trial_row("b", beta=0.0), broken_row("c", beta=0.1)]
+    made = diagram(["beta"], rows)
+    assert made.columns == (None, 0.0, 0.1)
+    assert describe(["method", "beta"], ["fgsm", None]) == "method fgsm"
+    assert png([made]).startswith(b"\x89PNG")
+
+
+def test_places_come_in_order_of_their_values() -> None:
+    rows: list[dict[str, Any]] = [{"n": 10, "s": "b"}, {"n": 9, "s": "b"}, {"n": None, "s": "a"}]
+    assert list(places(rows, ["n", "s"])) == [(None, "a"), (9, "b"), (10, "b")]
+
+
+# --- the breaking line -----------------------------------------------------------------------------------------------
+
+
+def band(row_axis: str, rows: Sequence[float] | Sequence[str]) -> list[dict[str, Any]]:
+    """Trials that break for beta 0.1 and 0.2 of 0, 0.1, 0.2, 0.3, in each row."""
+    return [
+        (broken_row if 0 < x < 0.3 else trial_row)(f"{y}{x}{seed}", seed=seed, beta=x) | {row_axis: y}
+        for y in rows
+        for x in (0.0, 0.1, 0.2, 0.3)
+        for seed in range(4)
+    ]
+
+
+def test_a_band_has_a_lower_and_an_upper_end_in_each_row() -> None:
+    made = diagram(["epsilon", "beta"], band("epsilon", (0.3, 0.4)))
+    found = [(row["epsilon"], row["breaks"], row["value"]) for row in made.crossing_rows()]
+    assert [(e, side) for e, side, _ in found] == [(0.3, "above"), (0.3, "below"), (0.4, "above"), (0.4, "below")]
+    assert [value for _, _, value in found] == pytest.approx([0.05, 0.25] * 2, abs=0.02)
+
+
+def test_rows_that_are_no_numbers_have_a_line_each() -> None:
+    made = diagram(["method", "beta"], band("method", ("fgsm", "rs_fgsm")))
+    assert [row for row, _ in made.lines] == ["fgsm", "rs_fgsm"]
+    assert {row["method"] for row in made.crossing_rows()} == {"fgsm", "rs_fgsm"}
+
+
+@pytest.mark.parametrize("axes", [["method"], ["method", "intervention"]])
+def test_axes_without_numbers_have_no_line(axes: list[str]) -> None:
+    rows = [
+        (broken_row if m == "fgsm" else trial_row)(f"{m}{i}{seed}", method=m, intervention=i, seed=seed)
+        for m in ("fgsm", "pgd")
+        for i in ("inject", "shuffled")
+        for seed in range(2)
+    ]
+    (made,) = diagrams(axes, rows)
+    assert made.lines == []
+    assert png([made]).startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(
@@ -86,11 +210,16 @@ def test_values_are_shown_as_people_read_them(axis: str, value: float | str, tex
 
 
 @pytest.mark.parametrize("axes", [["epsilon", "beta"], ["beta"], ["method", "beta"]])
-def test_a_figure_is_a_png(axes: list[str]) -> None:
-    assert phase_figure(diagram(axes), "title").startswith(b"\x89PNG")
+def test_a_figure_is_a_png_and_an_svg_of_text(axes: list[str]) -> None:
+    files = image_files("phase", phase_figure([diagram(axes)], "title"))
+    assert files["phase.png"].startswith(b"\x89PNG")
+    assert b"2 of 2" in files["phase.svg"]
+
+
+def test_a_figure_of_the_same_results_has_the_same_bytes() -> None:
+    first, second = (image_files("phase", phase_figure([diagram(["epsilon", "beta"])], "title")) for _ in range(2))
+    assert first == second
 
 
 def test_a_sweep_without_a_finished_trial_has_an_empty_figure() -> None:
-    empty = phase_diagram(table_from_rows([], TRIAL_COLUMNS), ["epsilon", "beta"])
-    assert empty.cells == {}
-    assert phase_figure(empty, "title").startswith(b"\x89PNG")
+    assert png([]).startswith(b"\x89PNG")

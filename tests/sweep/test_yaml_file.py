@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cosweep.errors import CosweepError
-from cosweep.sweep.yaml_file import parse_yaml, read_yaml
+from cosweep.sweep.yaml_file import parse_yaml, read_text
 
 
 @pytest.mark.parametrize(
@@ -54,10 +54,10 @@ def test_blocks_can_be_shared_by_merge_keys() -> None:
 
 def test_an_absent_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CosweepError, match=r"none\.yaml: cannot be read: No such file"):
-        read_yaml(tmp_path / "none.yaml")
+        read_text(tmp_path / "none.yaml")
 
 
 def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "b.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(CosweepError, match="not a UTF-8 text"):
-        read_yaml(tmp_path / "b.yaml")
+        read_text(tmp_path / "b.yaml")

@@ -1,0 +1,264 @@
+"""One self-contained HTML page of a sweep: opens offline, draws with plotly.js, computes nothing.
+
+All numbers are computed here or in the modules that this one calls; the page's script only draws and sorts.
+plotly.js and the data are compressed inside the page and unpacked by the browser.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from plotly.offline import get_plotlyjs
+
+from cosweep.results.breaking_points import PIXEL_COLUMNS, PhaseDiagram, Row, default_axes, format_value
+from cosweep.results.effects import effect_texts
+from cosweep.results.examples import examples_figure, trials_with_examples
+from cosweep.results.figures import image_files
+from cosweep.results.page_figures import phase_caption, phase_plot, survival_plot
+from cosweep.results.report import Report
+from cosweep.results.schema import CURVE_COLUMNS
+from cosweep.results.survival import logrank, onset_groups, survival
+
+_ASSETS = Path(__file__).parent / "assets"
+_MOST_NUMBERS = 600_000
+_LEAST_PROBES_A_TRIAL = 12
+_MOST_EXAMPLES = 6
+_MOST_SPECS = 2_000
+_MOST_LINES = 12
+_OUTCOMES = ("co_step", "co_epoch", "clean_acc", "fgsm_acc", "pgd_acc", "robust_acc", "wall_seconds")
+_CURVE = tuple(c.name for c in CURVE_COLUMNS if c.type == pa.float64() and c.name != "epoch")
+_QUESTION = re.compile(r"^#\s*Question:\s*(.*?)(?:\s{2,}Answer:.*)?$", re.MULTILINE)
+
+
+def page(report: Report, figures: Mapping[str, bytes]) -> bytes:
+    """The page, UTF-8.
+
+    Args:
+        report: What it shows.
+        figures: File name to PNG or SVG; the medians over trials and the ablations are shown as they are.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(_ASSETS),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    text = environment.get_template("report.html").render(
+        report=report,
+        record=report.record,
+        question=_question(report.record.get("source", "")),
+        summary=_summary(report),
+        crossings=_crossings(report),
+        effects=[effect_texts(effect) for effect in report.effects],
+        images={name: _image(figures[name], "svg+xml") for name in ("curves.svg", "ablations.svg") if name in figures},
+        origins=_origins(report),
+        style=(_ASSETS / "report.css").read_text(encoding="utf-8"),
+        script=(_ASSETS / "report.js").read_text(encoding="utf-8"),
+        plotly=_plotly(),
+        data=_packed(json.dumps(_data(report), separators=(",", ":"), allow_nan=False)),
+    )
+    return text.encode()
+
+
+@cache
+def _plotly() -> str:
+    return _packed(get_plotlyjs())
+
+
+def _packed(text: str) -> str:
+    """Text as gzip in base64; without a time stamp, so that the same text packs to the same."""
+    return base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode()
+
+
+def _image(content: bytes, kind: str = "png") -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _question(source: str) -> str:
+    found = _QUESTION.search(source)
+    return found[1] if found else ""
+
+
+def _data(report: Report) -> dict[str, Any]:
+    """What the page's script draws."""
+    columns = _columns(report)
+    specs = {row["trial_id"]: json.loads(row["spec_json"] or "{}") for row in report.rows[:_MOST_SPECS]}
+    reasons = {row["trial_id"]: row["co_reason"] or row["error"] or "" for row in report.rows}
+    breaks = {
+        row["trial_id"]: [row["co_step_low"], row["co_step"], row["co_step_high"]] for row in report.rows if row["co"]
+    }
+    curves, thinned = _curves(report)
+    return {
+        "columns": [{"name": name, "kind": _kind(name, report)} for name in columns],
+        # What was given stays exact, so that a filter such as =64/255 finds it.
+        "trials": [[_value(row.get(name), 6 if name in _OUTCOMES else 17) for name in columns] for row in report.rows],
+        "curves": curves,
+        "thinned": thinned,
+        "breaks": breaks,
+        "reasons": reasons,
+        "specs": specs,
+        "diagrams": _diagrams(report),
+        "survival": _survivals(report),
+        "examples": _examples(report),
+    }
+
+
+def _columns(report: Report) -> list[str]:
+    axes = [axis.name for axis in report.space]
+    return list(dict.fromkeys(["trial_id", "state", "status", *axes, "seed", *_OUTCOMES]))
+
+
+def _kind(name: str, report: Report) -> str:
+    if name in PIXEL_COLUMNS:
+        return "pixels"
+    return "text" if pa.types.is_string(report.trials.schema.field(name).type) else "number"
+
+
+def _value(value: Any, digits: int) -> Any:
+    """A value as JSON can hold it, floats to so many digits."""
+    if isinstance(value, float):
+        return float(f"{value:.{digits}g}") if math.isfinite(value) else None
+    return value
+
+
+def _curves(report: Report) -> tuple[dict[str, Any], bool]:
+    """Measured columns by trial, and whether probes were left out to bound the page."""
+    names = [name for name in _CURVE if report.curves[name].null_count < len(report.curves)]
+    table = report.curves.select(["trial_id", "step", *names]).sort_by(
+        [("trial_id", "ascending"), ("step", "ascending")]
+    )
+    ids = table["trial_id"].to_numpy(zero_copy_only=False)
+    spans = [range(places[0], places[-1] + 1) for places in np.split(np.arange(len(ids)), _starts(ids)) if len(places)]
+    most = max(_LEAST_PROBES_A_TRIAL, _MOST_NUMBERS // max(len(spans) * (len(names) + 1), 1))
+    kept = {str(ids[span.start]): _thinned(span, most) for span in spans}
+    columns = {name: table[name].to_numpy() for name in ("step", *names)}
+    curves = {
+        trial: {name: [_value(v, 4) for v in columns[name][places].tolist()] for name in columns}
+        for trial, places in kept.items()
+    }
+    return curves, any(len(span) > most for span in spans)
+
+
+def _starts(ids: Any) -> Any:
+    """Places at which another trial begins."""
+    return np.flatnonzero(ids[1:] != ids[:-1]) + 1
+
+
+def _thinned(span: range, most: int) -> Any:
+    """Places of at most so many probes, even over the curve, first and last among them."""
+    return np.unique(np.linspace(span.start, span.stop - 1, min(len(span), most)).round().astype(int))
+
+
+def _diagrams(report: Report) -> list[dict[str, Any]]:
+    """A menu of axes, each with a figure for each place of the others."""
+    menu = []
+    lines_left = _MOST_LINES
+    for row_axis, column_axis in report.axis_pairs() if report.space else ():
+        default = (row_axis, column_axis) == default_axes(report.space)
+        diagrams = report.diagrams if default else report.diagrams_over(row_axis, column_axis)
+        slices = []
+        for diagram in diagrams:
+            drawn = replace(diagram, with_line=False) if lines_left <= 0 else diagram
+            lines_left -= len(drawn.lines)
+            slices.append({"where": drawn.where, "caption": phase_caption(drawn), "figure": phase_plot(drawn)})
+        menu.append(
+            {"label": f"{column_axis} across, {row_axis} up" if row_axis else f"{column_axis} alone", "slices": slices}
+        )
+    return menu
+
+
+def _survivals(report: Report) -> list[dict[str, Any]]:
+    found = []
+    for axis in [None, *(axis.name for axis in report.space)]:
+        groups = onset_groups(report.rows, axis)
+        test = logrank(groups) if axis else None
+        curves = [survival(label, *group) for label, group in groups.items()]
+        if any(curve.trials for curve in curves):
+            found.append(
+                {
+                    "label": f"by {axis}" if axis else "all trials",
+                    "figure": survival_plot(curves),
+                    "note": _logrank_text(test) if test else "",
+                }
+            )
+    return found[1:] + found[:1]
+
+
+def _logrank_text(test: Any) -> str:
+    return f"Log-rank test over all groups: chi² {test.statistic:.3g}, {test.degrees} d.f., p {_p_text(test.p_value)}."
+
+
+def _p_text(p: float) -> str:
+    return "< 0.0001" if p < 1e-4 else f"= {p:.2g}"
+
+
+def _examples(report: Report) -> dict[str, str]:
+    """Trial id to a picture, for some trials that kept snapshots."""
+    by_trial: dict[str, list[Row]] = {}
+    for row in report.snapshots.to_pylist():
+        by_trial.setdefault(row["trial_id"], []).append(row)
+    rows = [row for rows in by_trial.values() for row in rows]
+    found = {}
+    for trial in trials_with_examples(report.rows, rows, _MOST_EXAMPLES):
+        name = trial["trial_id"]
+        figure = examples_figure(trial, by_trial[name], f"trial {name}, {trial['state']}")
+        found[name] = _image(image_files(name, figure)[f"{name}.png"])
+    return found
+
+
+def _summary(report: Report) -> list[tuple[str, str, str]]:
+    """Headline, number, and what stands below it."""
+    numbers = report.summary()
+    tiles = [("trials", f"{len(report.rows)}", f"of {report.asked}")]
+    tiles.append(("with CO", f"{numbers['co']:.0f}", "trials"))
+    if "p_co" in numbers:
+        interval = f"95 % interval {numbers['p_co_low']:.2f} to {numbers['p_co_high']:.2f}"
+        tiles.append(("P(CO) over all", f"{numbers['p_co']:.2f}", interval))
+    if "median_co_step" in numbers:
+        tiles.append(("median breaking point", f"{numbers['median_co_step']:.0f}", "steps"))
+    unclear = len(report.rows) - len(report.failed) - round(numbers["co"]) - _healthy(report)
+    tiles += [("unclear", str(unclear), "diverged or never robust")] if unclear else []
+    tiles.append(("failed", str(len(report.failed)), "trials"))
+    return tiles
+
+
+def _healthy(report: Report) -> int:
+    return sum(row["state"] == "healthy" for row in report.rows if row["status"] != "failed")
+
+
+def _crossings(report: Report) -> list[str]:
+    """Sentences on where P(CO) crosses 1/2."""
+    return [_crossing_text(diagram, row) for diagram in report.diagrams for row in diagram.crossing_rows()]
+
+
+def _crossing_text(diagram: PhaseDiagram, row: Mapping[str, Any]) -> str:
+    axis = diagram.column_axis
+    value, low, high = (format_value(axis, row[name]) for name in ("value", "low", "high"))
+    up = diagram.row_axis
+    place = ", ".join(part for part in (diagram.where, f"{up} {format_value(up, row[up])}" if up else "") if part)
+    text = f"breaks {row['breaks']} {axis} {value} [{low}, {high}]"
+    share = "" if row["share_of_resamples"] > 0.975 else f", in {row['share_of_resamples']:.0%} of resamples"
+    return f"{place}: {text}{share}" if place else f"{text}{share}"
+
+
+def _origins(report: Report) -> dict[str, list[str]]:
+    """What the trials ran on: versions, machines, devices, images; and when."""
+    columns = {"versions": "versions", "device": "device", "host": "machine", "data_hash": "images (fingerprint)"}
+    found = {label: sorted({str(row[name]) for row in report.rows if row[name]}) for name, label in columns.items()}
+    times = [row[name] for row in report.rows for name in ("started_at", "finished_at")]
+    if times:
+        found["ran"] = [f"{min(times):%Y-%m-%d %H:%M} to {max(times):%Y-%m-%d %H:%M} UTC"]
+    return found

@@ -1,0 +1,146 @@
+"""How far sweeps are, from their rows and from what a running driver last said."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from cosweep.metrics import TrialStatus
+from cosweep.results.report import asked_trials
+from cosweep.results.store import Store
+from cosweep.sweep.presentation import plain_table
+from cosweep.sweep.progress import format_seconds
+
+PULSE_SECONDS = 5.0
+"""How often a driver says what is running."""
+_SILENT_SECONDS = 60.0
+_RATE_SECONDS = 3600.0
+
+
+@dataclass(frozen=True)
+class SweepState:
+    """How far one sweep is.
+
+    Attributes:
+        name: Of the sweep.
+        asked: Trials that its definition has.
+        rows: Those that ended, as rows of ``trials``.
+        pulse: What the driver last said: ``at``, and ``running``, trial to fraction done; empty if it never did.
+    """
+
+    name: str
+    asked: int
+    rows: list[dict[str, Any]]
+    pulse: dict[str, Any]
+
+    @classmethod
+    def of(cls, store: Store, name: str) -> SweepState:
+        """State of a sweep now.
+
+        Raises:
+            CosweepError: If there is no such sweep.
+        """
+        record = store.sweep_record(name)
+        rows = asked_trials(store, name, record).to_pylist()
+        return cls(name, len(record["trial_ids"]), rows, store.pulse(name))
+
+    @property
+    def good(self) -> list[dict[str, Any]]:
+        """Trials that need not run again."""
+        return [row for row in self.rows if row["status"] != TrialStatus.FAILED]
+
+    @property
+    def left(self) -> int:
+        """Trials that have no result yet, failed ones included."""
+        return self.asked - len(self.good)
+
+    def running(self, now: datetime) -> str:
+        """What runs: ``2 (40 %, 85 %)``; when the driver last spoke if it fell silent; ``-`` if nothing does."""
+        shares = self.pulse.get("running", {}).values()
+        if not self.pulse or not self.left or self.pulse.get("ended"):
+            return "-"
+        silent = (now - datetime.fromisoformat(self.pulse["at"])).total_seconds()
+        if silent > _SILENT_SECONDS:
+            return f"silent for {format_seconds(silent)}"
+        told = ", ".join(f"{share:.0%}" for share in list(shares)[:4])
+        return f"{len(shares)} ({told}{', ...' if len(shares) > 4 else ''})" if shares else "starting"
+
+    def rate(self) -> float | None:
+        """Trials an hour, over those that ended in the last hour before the last one did."""
+        if len(self.rows) < 2:
+            return None
+        last = max(row["finished_at"] for row in self.rows)
+        recent = [row for row in self.rows if (last - row["finished_at"]).total_seconds() <= _RATE_SECONDS]
+        seconds = (last - min(row["started_at"] for row in recent)).total_seconds()
+        return len(recent) * 3600 / seconds if seconds > 0 else None
+
+    def cells(self, now: datetime) -> list[str]:
+        """The row of the status table."""
+        rate = self.rate()
+        time_left = "0s" if self.left <= 0 else "-" if not rate else format_seconds(self.left * 3600 / rate)
+        return [
+            self.name,
+            f"{len(self.good)} of {self.asked}",
+            self.running(now),
+            _counts(self.rows, "status"),
+            _counts(self.good, "state"),
+            str(sum(bool(row["co"]) for row in self.good)),
+            "-" if rate is None else f"{rate:.0f}",
+            time_left,
+            max((str(row["finished_at"])[:19] for row in self.rows), default="-"),
+        ]
+
+
+def sweep_states(store: Store, sweep: str | None) -> list[SweepState]:
+    """State of one sweep, or of all.
+
+    Raises:
+        CosweepError: If there is no such sweep.
+    """
+    return [SweepState.of(store, name) for name in ([sweep] if sweep else store.sweeps())]
+
+
+def status_table(states: list[SweepState]) -> Table:
+    """A line for each sweep."""
+    heads = ("sweep", "done", "running", "by status", "by state", "CO", "trials/hour", "time left", "last result")
+    table = plain_table(*heads)
+    for state in states:
+        table.add_row(*state.cells(datetime.now(UTC)))
+    return table
+
+
+def watch_sweeps(root: str, sweep: str | None, every: float, console: Console) -> None:
+    """Show the status anew every so many seconds until all trials are done, or the user interrupts.
+
+    Raises:
+        CosweepError: If there is no such sweep.
+    """
+    with Live(console=console, auto_refresh=False, vertical_overflow="visible") as live:
+        while True:
+            store = Store(root)
+            states = sweep_states(store, sweep)
+            table = status_table(states)
+            if store.bad_files:
+                table.caption = f"{len(store.bad_files)} unreadable files left out; cosweep status names them"
+            if console.is_terminal:
+                live.update(table, refresh=True)
+            else:
+                console.print(table)
+            if all(state.left <= 0 for state in states):
+                return
+            try:
+                time.sleep(every)
+            except KeyboardInterrupt:
+                return
+
+
+def _counts(rows: list[dict[str, Any]], column: str) -> str:
+    counts = Counter(str(row[column]) for row in rows)
+    return ", ".join(f"{count} {value}" for value, count in sorted(counts.items())) or "-"

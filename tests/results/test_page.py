@@ -1,0 +1,134 @@
+"""The page's text and data; tests/integration/test_report_page.py looks at it in a browser."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cosweep.results.page import page
+from cosweep.results.report import Report, make_report
+from cosweep.results.store import Store
+from tests.results.sweeps import STEPS_A_PROBE, write_sweep
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    """A sweep over methods, epsilon and beta, all of whose trials have ended."""
+    made = Store(tmp_path_factory.mktemp("whole"))
+    write_sweep(made, methods=("fgsm", "pgd"), seeds=1, snapshots=True)
+    return make_report(made, "made")
+
+
+@pytest.fixture(scope="module")
+def files(whole: Report) -> dict[str, bytes]:
+    return whole.files()
+
+
+def text_of(store: Store) -> str:
+    """The page of a store's sweep, without static figures."""
+    return page(make_report(store, "made"), {}).decode()
+
+
+def data(text: str | bytes) -> dict[str, Any]:
+    """What the page's script draws."""
+    found = re.search(r'id="data-packed">([^<]*)<', text if isinstance(text, str) else text.decode())
+    assert found is not None
+    unpacked: dict[str, Any] = json.loads(gzip.decompress(base64.b64decode(found[1])))
+    return unpacked
+
+
+def test_every_trial_is_in_the_table_with_its_curve_and_breaking_point(whole: Report, files: dict[str, bytes]) -> None:
+    told = data(files["report.html"])
+    names = [column["name"] for column in told["columns"]]
+    assert names[:3] == ["trial_id", "state", "status"]
+    assert {"epsilon", "beta", "seed", "co_step", "robust_acc"} <= set(names)
+    by_id = {row[0]: dict(zip(names, row)) for row in told["trials"]}
+    assert by_id.keys() == told["curves"].keys() == {row["trial_id"] for row in whole.rows}
+    for row in whole.rows:
+        shown = by_id[row["trial_id"]]
+        assert (shown["epsilon"], shown["co_step"]) == (row["epsilon"], row["co_step"])
+        assert told["breaks"].get(row["trial_id"], [None, None])[1] == row["co_step"]
+        assert told["curves"][row["trial_id"]]["step"] == [STEPS_A_PROBE * i for i in range(1, 13)]
+    assert told["examples"]
+
+
+def test_any_two_numeric_axes_can_be_drawn_and_the_others_have_a_place_each(files: dict[str, bytes]) -> None:
+    menu = {entry["label"]: [s["where"] for s in entry["slices"]] for entry in data(files["report.html"])["diagrams"]}
+    assert menu["beta across, epsilon up"] == ["method fgsm", "method pgd"]
+    assert len(menu["epsilon across, method up"]) == 4
+    assert len(menu["beta alone"]) == 6
+
+
+def test_every_figure_has_a_png_and_an_svg_and_every_table_a_csv_and_a_parquet(files: dict[str, bytes]) -> None:
+    for one, other in ((".png", ".svg"), (".csv", ".parquet")):
+        stems = [{Path(name).stem for name in files if name.endswith(suffix)} for suffix in (one, other)]
+        assert stems[0] == stems[1]
+    assert {"phase", "onset", "curves", "examples"} <= {Path(n).stem for n in files if n.endswith(".png")}
+    tables = {"trials", "phase", "breaking_line", "breaking_points", "effects", "onset"}
+    assert tables == {Path(n).stem for n in files if n.endswith(".csv")}
+
+
+def test_a_whole_sweep_is_not_called_partial(files: dict[str, bytes]) -> None:
+    assert b"Partial" not in files["report.html"]
+
+
+def test_a_partial_sweep_says_so_on_the_page_and_in_the_figures_and_makes_the_same_files_again(store: Store) -> None:
+    write_sweep(store, keep=5)
+    files = make_report(store, "made").files()
+    assert "<b>Partial:</b> 5 of 24 trials so far" in files["report.html"].decode()
+    assert b"5 of 24 trials so far" in files["phase.svg"]
+    assert make_report(store, "made").files() == files
+
+
+def test_what_was_asked_and_how_to_run_it_again_stand_there_as_text(store: Store) -> None:
+    write_sweep(store, seeds=1, error="<script>alert(1)</script>", status="failed")
+    text = text_of(store)
+    assert "where does it break?" in text
+    assert "name: made &lt;&amp;&gt;" in text
+    assert "cosweep run made.yaml" in text
+    assert "<script>alert" not in text
+    assert "&lt;script&gt;alert(1)" in text
+
+
+ONE_AXIS = [
+    ({"epsilons": (64 / 255,)}, "beta alone", "scatter"),
+    ({"epsilons": (64 / 255,), "betas": (16 / 255,), "methods": ("fgsm", "rs_fgsm")}, "method alone", "bar"),
+]
+
+
+@pytest.mark.parametrize(("space", "label", "kind"), ONE_AXIS)
+def test_one_axis_makes_a_line_or_bars(store: Store, space: dict[str, Any], label: str, kind: str) -> None:
+    write_sweep(store, seeds=3, **space)
+    first = data(text_of(store))["diagrams"][0]
+    assert first["label"] == label
+    assert first["slices"][0]["figure"]["data"][0]["type"] == kind
+
+
+def test_trials_without_a_curve_or_with_an_odd_one_do_no_harm(store: Store) -> None:
+    rows = write_sweep(store, seeds=1, epsilons=(48 / 255,))
+    nan = float("nan")
+    store.write_trial("made", rows[0], [])
+    store.write_trial("made", rows[1], [{"step": 1, "clean_acc": nan, "fgsm_acc": 0.5, "pgd_acc": None}])
+    told = data(text_of(store))
+    assert rows[0]["trial_id"] not in told["curves"]
+    assert told["curves"][rows[1]["trial_id"]]["clean_acc"] == [None]
+
+
+def test_long_curves_are_thinned_so_that_the_page_stays_small(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_sweep(store, seeds=1, epsilons=(48 / 255,), probe_count=60)
+    monkeypatch.setattr("cosweep.results.page._MOST_NUMBERS", 0)
+    told = data(text_of(store))
+    assert told["thinned"]
+    for curve in told["curves"].values():
+        assert (len(curve["step"]), curve["step"][0], curve["step"][-1]) == (12, STEPS_A_PROBE, 60 * STEPS_A_PROBE)
