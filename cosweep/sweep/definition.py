@@ -38,13 +38,8 @@ class TrackingSpec(Spec):
     uri: str | None = None
 
     def faults(self) -> Iterator[Fault]:
-        """Why the address cannot stand in a definition, which is kept with the results."""
-        if self.uri is not None and urlsplit(self.uri).password is not None:
-            yield Fault(
-                "uri",
-                "an address with a password would be kept with the results; write it without, and set "
-                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
-            )
+        """Why the address cannot stand in a definition."""
+        yield from _secret_faults("uri", self.uri, "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +47,16 @@ class ResultsSpec(Spec):
     """Where the tables go: a folder, or an s3:// or gs:// location."""
 
     root: str = "results"
+
+    def faults(self) -> Iterator[Fault]:
+        """Why the address cannot stand in a definition."""
+        yield from _secret_faults("root", self.root, "the store's own variables, such as AWS_SECRET_ACCESS_KEY")
+
+
+def _secret_faults(name: str, address: str | None, variables: str) -> Iterator[Fault]:
+    """The definition's text is kept with the results and shown in the report."""
+    if address is not None and urlsplit(address).password is not None:
+        yield Fault(name, f"a password would be kept with the results; write the address without it and set {variables}")
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,27 @@ def test_a_grid_is_the_product_of_its_axes() -> None:
     assert sweep.varied_columns() == ["epsilon", "beta", "seed"]
 
 
+@pytest.mark.parametrize(
+    ("section", "key", "address"),
+    [("tracking", "uri", "http://me:secret@host:5000"), ("results", "root", "s3://key:secret@bucket/runs")],
+)
+def test_a_password_is_refused_since_the_definition_is_kept_with_the_results(
+    section: str, key: str, address: str
+) -> None:
+    told = faults(definition(**{section: {key: address}}))[f"{section}.{key}"]
+    assert "a password would be kept with the results" in told
+    assert "secret" not in told.replace("SECRET", "")
+    parse_sweep(definition(**{section: {key: address.replace(":secret", "")}}))
+
+
+def test_the_text_of_the_definition_and_the_command_are_kept(tmp_path: Path) -> None:
+    text = "# Question: does it?\nname: s\n"
+    (tmp_path / "s.yaml").write_text(text)
+    record = load_sweep(tmp_path / "s.yaml", ["trial.seed=3"]).record()
+    assert record["source"] == text
+    assert record["command"] == f"cosweep run {tmp_path / 's.yaml'} --set trial.seed=3"
+
+
 def test_a_default_follows_the_axis_it_depends_on() -> None:
     assert all(t.to_dict()["method"]["alpha"] == t.method.epsilon for t in parse_sweep(BASE).trials)
 
