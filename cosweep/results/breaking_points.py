@@ -98,10 +98,11 @@ class PhaseDiagram:
         """
         if not self.with_line or not _numeric(self.columns):
             return []
-        if _numeric(self.rows) and len(self.rows) > 1:
-            found: list[tuple[Value, BreakingLine | None]] = [(None, self._line(self.rows, across_rows=True))]
+        rows = [row for row in self.rows if any(self.cells[place].trials for place in self.cells if place[0] == row)]
+        if _numeric(rows) and len(rows) > 1:
+            found: list[tuple[Value, BreakingLine | None]] = [(None, self._line(rows, across_rows=True))]
         else:
-            found = [(row, self._line((row,), across_rows=False)) for row in self.rows]
+            found = [(row, self._line((row,), across_rows=False)) for row in rows]
         return [(row, line) for row, line in found if line is not None]
 
     def _line(self, rows: Sequence[Value], *, across_rows: bool) -> BreakingLine | None:

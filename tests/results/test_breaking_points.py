@@ -23,6 +23,7 @@ from cosweep.results.breaking_points import (
     space_axes,
 )
 from cosweep.results.figures import image_files, phase_figure
+from cosweep.results.page_figures import phase_plot
 from tests.results.rows import broken_row, trial_row
 
 ROWS = [
@@ -186,6 +187,15 @@ def test_rows_that_are_no_numbers_have_a_line_each() -> None:
     made = diagram(["method", "beta"], band("method", ("fgsm", "rs_fgsm")))
     assert [row for row, _ in made.lines] == ["fgsm", "rs_fgsm"]
     assert {row["method"] for row in made.crossing_rows()} == {"fgsm", "rs_fgsm"}
+
+
+def test_a_row_of_which_no_trial_says_whether_it_broke_is_passed_over() -> None:
+    unclear = [trial_row(f"u{x}", epsilon=0.9, beta=x, state="diverged") for x in (0.0, 0.1, 0.2, 0.3)]
+    made = diagram(["epsilon", "beta"], band("epsilon", (0.3,)) + unclear)
+    assert [row for row, _ in made.lines] == [0.3]
+    assert [row["epsilon"] for row in made.crossing_rows()] == [0.3, 0.3]
+    assert png([made]).startswith(b"\x89PNG")
+    assert phase_plot(made)["data"]
 
 
 @pytest.mark.parametrize("axes", [["method"], ["method", "intervention"]])
