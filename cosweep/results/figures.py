@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patheffects import Normal, Stroke
+from scipy.ndimage import gaussian_filter
 
 from cosweep.results.breaking_line import MOST_POSITIONS, BreakingLine
 from cosweep.results.breaking_points import Cell, PhaseDiagram, Value, format_value
@@ -25,6 +27,10 @@ _PANELS_A_ROW = 3
 _BAND = (0.025, 0.975)
 DASHES = ("solid", "dashed", "dashdot", "dotted")
 MOST_LINES = 8
+# Text stays readable where a line crosses it.
+_OUTLINES = {
+    dark: [Stroke(linewidth=2.5, foreground="#00234e" if dark else "#fff3b0"), Normal()] for dark in (True, False)
+}
 
 
 def image_files(name: str, figure: Figure | None) -> dict[str, bytes]:
@@ -39,6 +45,11 @@ def image_files(name: str, figure: Figure | None) -> dict[str, bytes]:
             figure.savefig(content, format=kind, metadata={"Date": None} if kind == "svg" else None)
             files[f"{name}.{kind}"] = content.getvalue()
     return files
+
+
+def smooth_share(line: BreakingLine) -> Any:
+    """Share of resamples that break, smoothed for drawing: a few hundred resamples leave a ragged contour near its ends."""
+    return gaussian_filter(np.array(line.share), sigma=(0 if line.y_scale is None else 2, 2), mode="nearest")
 
 
 def colour(number: int, count: int) -> Any:
@@ -105,7 +116,8 @@ def _draw_map(panel: Axes, diagram: PhaseDiagram) -> AxesImage:
             cell = diagram.cells.get((row, column))
             text = "no trial" if cell is None else _cell_text(cell)
             dark = cell is not None and cell.probability > 0.55
-            panel.text(c, r, text, ha="center", va="center", fontsize=8, color="white" if dark else "black", zorder=5)
+            style: dict[str, Any] = {"color": "white" if dark else "black", "path_effects": _OUTLINES[dark]}
+            panel.text(c, r, text, ha="center", va="center", fontsize=8, zorder=5, **style)
     panel.set_xticks(range(len(diagram.columns)), [format_value(diagram.column_axis, v) for v in diagram.columns])
     panel.set_yticks(range(len(diagram.rows)), [format_value(diagram.row_axis, v) for v in diagram.rows])
     _draw_lines(panel, diagram)
@@ -122,8 +134,9 @@ def _draw_lines(panel: Axes, diagram: PhaseDiagram) -> None:
             _draw_crossings(panel, line, right, diagram.rows.index(row))
             continue
         x, y = [v + right for v in line.x], [v + up for v in line.y]
-        panel.contour(x, y, line.share, levels=_BAND, colors="white", linewidths=2.4)
-        panel.contour(x, y, line.share, levels=_BAND, colors="black", linewidths=1, linestyles="dashed")
+        share = smooth_share(line)
+        panel.contour(x, y, share, levels=_BAND, colors="white", linewidths=2.4)
+        panel.contour(x, y, share, levels=_BAND, colors="black", linewidths=1, linestyles="dashed")
         panel.contour(x, y, line.probability, levels=[0.5], colors="white", linewidths=5)
         panel.contour(x, y, line.probability, levels=[0.5], colors="black", linewidths=2.2)
 
@@ -148,7 +161,7 @@ def _draw_points(panel: Axes, diagram: PhaseDiagram) -> PathCollection:
         if line.y_scale is not None:
             x = [line.x_scale.to_value(v) for v in line.x]
             y = [line.y_scale.to_value(v) for v in line.y]
-            panel.contour(x, y, line.share, levels=_BAND, colors="black", linewidths=0.8, linestyles="dashed")
+            panel.contour(x, y, smooth_share(line), levels=_BAND, colors="black", linewidths=0.8, linestyles="dashed")
             panel.contour(x, y, line.probability, levels=[0.5], colors="black", linewidths=2.2)
             for set_scale, scale in ((panel.set_xscale, line.x_scale), (panel.set_yscale, line.y_scale)):
                 if scale.kind == "log":

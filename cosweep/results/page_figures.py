@@ -11,7 +11,7 @@ from matplotlib.colors import to_hex
 
 from cosweep.results.breaking_line import MOST_POSITIONS, Scale
 from cosweep.results.breaking_points import Cell, PhaseDiagram, Value, format_value
-from cosweep.results.figures import MOST_LINES, colour
+from cosweep.results.figures import MOST_LINES, colour, smooth_share
 from cosweep.results.survival import Survival
 
 Figure = dict[str, Any]
@@ -102,7 +102,7 @@ def _map_lines(diagram: PhaseDiagram) -> list[Figure]:
     for row, line in diagram.lines:
         x, y = [v + right for v in line.x], [v + up for v in line.y]
         if line.y_scale is not None:
-            found += _contours(x, y, line.probability, line.share)
+            found += _contours(x, y, line.probability, smooth_share(line))
             continue
         place = diagram.rows.index(row)
         for crossing in line.crossings:
@@ -171,7 +171,7 @@ def _points_plot(diagram: PhaseDiagram) -> Figure:
     for _, line in diagram.lines:
         if line.y_scale is not None:
             across, up = ([s.to_value(v) for v in g] for s, g in ((line.x_scale, line.x), (line.y_scale, line.y)))
-            lines += _contours(across, up, line.probability, line.share)
+            lines += _contours(across, up, line.probability, smooth_share(line))
             x |= _axis_type(line.x_scale)
             y |= _axis_type(line.y_scale)
     return {"data": [points, *lines], "layout": _layout(x, y)}
