@@ -1,12 +1,8 @@
-"""Files of a store, on a file system or an object store: each is written whole or not at all."""
+"""Files of a store, each written whole or not at all: what a location can do, and folders as locations."""
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
-import socket
-import tempfile
 import time
 import uuid
 from abc import ABC, abstractmethod
@@ -16,13 +12,10 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import pyarrow as pa
-import pyarrow.fs as pafs
 
 from cosweep.errors import CosweepError
 
-LOCK_SECONDS = 600.0
-"""After this long a lock in an object store is taken for that of a process that was killed."""
-_PROBE = {"connect_timeout": 5.0, "request_timeout": 10.0}
+_REST_SECONDS = 86400.0
 
 
 class Stamp(NamedTuple):
@@ -109,22 +102,6 @@ class Files(ABC):
         """
 
 
-def files_at(location: str | Path) -> Files:
-    """Files below a folder, or an ``s3://`` or ``gs://`` address.
-
-    Raises:
-        CosweepError: If the address cannot be understood or reached.
-    """
-    address = str(location)
-    if "://" not in address:
-        return LocalFiles(address, Path(address).expanduser().absolute())
-    try:
-        fs, root = pafs.FileSystem.from_uri(address)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise CosweepError(f"results location {address}: {error}") from error
-    return LocalFiles(address, Path(root)) if isinstance(fs, pafs.LocalFileSystem) else ObjectFiles(address, fs, root)
-
-
 class LocalFiles(Files):
     """Files below a folder."""
 
@@ -177,6 +154,7 @@ class LocalFiles(Files):
     @contextmanager
     def replacing(self, path: str) -> Iterator[BinaryIO]:
         with self._aside(path) as (aside, target):
+            _remove_rests(target)
             with aside.open("wb") as file:
                 yield file
                 file.flush()
@@ -218,134 +196,13 @@ class LocalFiles(Files):
             yield lambda: None
 
 
-class ObjectFiles(Files):
-    """Files in a bucket. An object is seen when its upload is complete; there is no rename and no lock.
-
-    Raises:
-        CosweepError: If the bucket does not exist or cannot be reached.
-    """
-
-    def __init__(self, address: str, fs: pafs.FileSystem, root: str) -> None:
-        super().__init__(address, root.rstrip("/"))
-        self._fs = fs
-        self._check_bucket()
-
-    def _check_bucket(self) -> None:
-        bucket = self.root.split("/")[0]
-        if not bucket:
-            raise CosweepError(f"results location {self.address}: names no bucket")
-        try:
-            found = _impatient(self._fs).get_file_info(bucket)
-        except OSError as error:
-            raise CosweepError(
-                f"results location {self.address} cannot be reached; check address, network and credentials ({error})"
-            ) from error
-        if found.type == pafs.FileType.NotFound:
-            raise CosweepError(f"results location {self.address}: there is no bucket {bucket}")
-
-    def exists(self) -> bool:
-        return bool(self.names("") or self.folders(""))
-
-    def names(self, folder: str) -> dict[str, Stamp]:
-        infos = {info.base_name: info for info in self._list(folder) if info.is_file}
-        return {name: _object_stamp(info) for name, info in sorted(infos.items())}
-
-    def folders(self, folder: str) -> list[str]:
-        return sorted(info.base_name for info in self._list(folder) if not info.is_file)
-
-    def _list(self, folder: str) -> list[pafs.FileInfo]:
-        selector = pafs.FileSelector(f"{self.root}/{folder}".rstrip("/"), allow_not_found=True)
-        with self._explained():
-            return [info for info in self._fs.get_file_info(selector) if not info.base_name.startswith(".")]
-
-    def stamp(self, path: str) -> Stamp | None:
-        with self._explained():
-            info = self._fs.get_file_info(self.shown(path))
-        return _object_stamp(info) if info.is_file else None
-
-    def open(self, path: str) -> pa.NativeFile:
-        with self._explained():
-            return self._fs.open_input_file(self.shown(path))
-
-    def read(self, path: str) -> bytes:
-        with self._explained(), self._fs.open_input_stream(self.shown(path)) as stream:
-            content: bytes = stream.read()
-        return content
-
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        """A bucket that cannot be read is no damaged file: one message for it, not one for each file."""
-        try:
-            yield
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            raise self.unreachable(error) from error
-
-    def write(self, path: str, content: bytes) -> None:
-        with self._fs.open_output_stream(self.shown(path)) as stream:
-            stream.write(content)
-
-    @contextmanager
-    def replacing(self, path: str) -> Iterator[BinaryIO]:
-        # Closing an upload completes it, after an exception too; so it starts when the content is whole.
-        with tempfile.TemporaryFile() as file:
-            yield file
-            file.seek(0)
-            with self._fs.open_output_stream(self.shown(path)) as stream:
-                shutil.copyfileobj(file, stream, 8 << 20)
-
-    def delete(self, path: str) -> None:
-        with suppress(FileNotFoundError):
-            self._fs.delete_file(self.shown(path))
-
-    @contextmanager
-    def exclusive(self) -> Iterator[Callable[[], None]]:
-        """Each process leaves a sign, then looks for others: of two that come at once, at least one sees the other."""
-        mine = f"locks/{uuid.uuid4().hex}.json"
-        owner = json.dumps({"host": socket.gethostname(), "process": os.getpid()}).encode()
-        renewed = time.monotonic()
-
-        def still_in() -> None:
-            nonlocal renewed
-            age = time.monotonic() - renewed
-            if age > LOCK_SECONDS:
-                raise CosweepError(f"compaction of {self.address} stood still for {age:.0f} s and gave up")
-            if age > LOCK_SECONDS / 4:
-                self.write(mine, owner)
-                renewed = time.monotonic()
-
-        try:
-            self.write(mine, owner)
-            self._refuse_others(mine)
-            yield still_in
-        finally:
-            self.delete(mine)
-
-    def _refuse_others(self, mine: str) -> None:
-        signs = {f"locks/{name}": stamp for name, stamp in self.names("locks").items()}
-        # Both times are the server's, so that clocks need not agree.
-        now = signs[mine].changed if mine in signs else 0
-        for other in signs.keys() - {mine}:
-            if (now - signs[other].changed) / 1e9 < LOCK_SECONDS:
-                raise CosweepError(
-                    f"another compaction of {self.address} is under way; if it was killed, wait "
-                    f"{LOCK_SECONDS / 60:.0f} minutes or delete {self.shown(other)}"
-                )
-            self.delete(other)
-
-
 def _stamp(found: os.stat_result) -> Stamp:
     return Stamp(found.st_size, found.st_mtime_ns, found.st_ino)
 
 
-def _object_stamp(info: pafs.FileInfo) -> Stamp:
-    return Stamp(info.size or 0, info.mtime_ns or 0)
-
-
-def _impatient(fs: pafs.FileSystem) -> pafs.FileSystem:
-    """The same file system, which gives up within seconds; the usual retries of S3 take up to two minutes."""
-    if not isinstance(fs, pafs.S3FileSystem):
-        return fs
-    _, (options,) = fs.__reduce__()
-    return pafs.S3FileSystem(**(options | _PROBE), retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=2))
+def _remove_rests(target: Path) -> None:
+    """Remove what processes that were killed left beside a file, which may be as large as it."""
+    for rest in target.parent.glob(f".{target.name}.*.tmp"):
+        with suppress(FileNotFoundError):
+            if time.time() - rest.stat().st_mtime > _REST_SECONDS:
+                rest.unlink()

@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.fs as pafs
 
 from cosweep.errors import CosweepError
-from cosweep.results.files import LocalFiles, files_at
+from cosweep.results.buckets import ObjectFiles
+from cosweep.results.files import Files, LocalFiles
 from cosweep.results.partition import BadFile, Partition, check_name
 from cosweep.results.schema import SCHEMA_VERSION, SWEEP_COLUMN, TABLES, table_from_rows
 from cosweep.results.tables import concatenate, empty_table, newer
@@ -39,7 +41,7 @@ class Store:
 
     def __init__(self, location: str | Path) -> None:
         self.location = str(location)
-        self.files = files_at(location)
+        self.files = _files_at(self.location)
         self._bad_files: dict[str, BadFile] = {}
         self._check_version()
 
@@ -199,6 +201,16 @@ class Store:
             raise CosweepError(f"results location {self.location}: {shown} cannot be read ({error})") from error
         if version > SCHEMA_VERSION:
             raise CosweepError(f"{self.location} {newer(version)}")
+
+
+def _files_at(address: str) -> Files:
+    if "://" not in address:
+        return LocalFiles(address, Path(address).expanduser().absolute())
+    try:
+        fs, root = pafs.FileSystem.from_uri(address)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise CosweepError(f"results location {address}: {error}") from error
+    return LocalFiles(address, Path(root)) if isinstance(fs, pafs.LocalFileSystem) else ObjectFiles(address, fs, root)
 
 
 def _holds(partition: Partition, trial_id: str) -> bool:

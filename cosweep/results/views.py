@@ -62,8 +62,10 @@ class Results:
         """One row per image and moment."""
         return self._view("snapshots")
 
-    def query(self, sql: str) -> duckdb.DuckDBPyRelation | None:
-        """Rows of a SQL statement over ``trials``, ``curves`` and ``snapshots``; None if it is one without rows.
+    def query(self, sql: str) -> duckdb.DuckDBPyRelation:
+        """Rows of a SQL statement over ``trials``, ``curves`` and ``snapshots``.
+
+        As ``duckdb.sql``, it gives None for a statement without rows, such as ``CREATE VIEW``.
 
         Raises:
             CosweepError: If the statement is wrong; names the columns that exist.

@@ -154,11 +154,13 @@ def effect_table(report: Report) -> Table:
 
 def compaction_table(done: Sequence[Compacted]) -> Table:
     """What compaction did to each table of each sweep: files and MB before and now, seconds."""
-    table = plain_table("sweep", "table", "files", "MB", "seconds")
+    table = plain_table("sweep", "table")
+    for name in ("files", "MB", "seconds"):
+        table.add_column(name, justify="right")
     for one in done:
-        files = f"{one.files[0]} -> {one.files[1]}"
-        size = f"{one.size[0] / 1e6:.2f} -> {one.size[1] / 1e6:.2f}"
-        table.add_row(one.sweep, one.kind, files, size, f"{one.seconds:.1f}")
+        if one.files[0]:
+            size = " -> ".join(f"{count / 1e6:.2f}" for count in one.size)
+            table.add_row(one.sweep, one.kind, f"{one.files[0]} -> {one.files[1]}", size, f"{one.seconds:.1f}")
     return table
 
 

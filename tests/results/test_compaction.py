@@ -237,6 +237,16 @@ def test_a_full_disk_loses_nothing(store: Store, tmp_path: Path, monkeypatch: py
     assert not list(tmp_path.rglob("*.tmp"))
 
 
+def test_what_a_killed_compaction_left_is_removed_a_day_later(store: Store, tmp_path: Path) -> None:
+    folder = tmp_path / "results/trials/sweep=s"
+    old, new = (folder / f".compacted.parquet.{name}.tmp" for name in ("old", "new"))
+    old.write_bytes(b"x")
+    new.write_bytes(b"x")
+    os.utime(old, (0, 0))
+    compact_sweep(store, "s")
+    assert (old.exists(), new.exists()) == (False, True)
+
+
 # --- at the same time ------------------------------------------------------------------------------------------------
 
 

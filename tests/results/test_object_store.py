@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 import cosweep
 from cosweep.cli import app
 from cosweep.errors import CosweepError
-from cosweep.results import files as files_module
+from cosweep.results import buckets
+from cosweep.results.buckets import ObjectFiles
 from cosweep.results.compaction import compact_sweep
-from cosweep.results.files import ObjectFiles
 from cosweep.results.query import run_query
 from cosweep.results.report import make_report
 from cosweep.results.store import Store
@@ -103,7 +103,7 @@ def test_a_second_compaction_is_refused_until_the_lock_of_the_first_is_old(
         compact_sweep(store, "s")
     assert list(store.files.names("locks")) == ["other.json"]
     time.sleep(1.1)  # the server counts whole seconds
-    monkeypatch.setattr(files_module, "LOCK_SECONDS", 0.5)
+    monkeypatch.setattr(buckets, "LOCK_SECONDS", 0.5)
     compact_sweep(store, "s")
     assert names(store, "trials") == ["compacted.parquet", "f.parquet"]
 
@@ -111,7 +111,7 @@ def test_a_second_compaction_is_refused_until_the_lock_of_the_first_is_old(
 def test_a_compaction_that_lost_its_lock_gives_up(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     with store.files.exclusive() as still_alone:
         still_alone()
-        monkeypatch.setattr(files_module, "LOCK_SECONDS", 0.0)
+        monkeypatch.setattr(buckets, "LOCK_SECONDS", 0.0)
         with pytest.raises(CosweepError, match="stood still"):
             still_alone()
 

@@ -6,6 +6,7 @@ import io
 import json
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -229,7 +230,7 @@ def damaged(content: bytes, how: str) -> bytes:
     """A Parquet file after something happened to it."""
     table = pq.read_table(io.BytesIO(content))
     place = pq.ParquetFile(io.BytesIO(content)).metadata.row_group(0).column(0).data_page_offset + 30
-    changed = {
+    changed: dict[str, Callable[[], bytes]] = {
         "empty": lambda: b"",
         "zeros": lambda: bytes(len(content)),
         "truncated": lambda: content[: len(content) // 2],

@@ -41,6 +41,11 @@ def test_relations_give_frames_and_tables(results: Results) -> None:
     assert results.snapshots.to_arrow_table().num_rows == 2
 
 
+def test_times_can_be_fetched_as_python_times(results: Results) -> None:
+    (started_at,) = results.trials.filter("trial_id = 'a'").select("started_at").fetchall()[0]
+    assert started_at.isoformat() == "2026-01-01T00:00:00+00:00"
+
+
 def test_one_sweep_alone(store: Store) -> None:
     results = cosweep.open_results(store.location, sweep="t")
     assert results.trials.select("trial_id").fetchall() == [("c",)]
