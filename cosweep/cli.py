@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+import time
 from collections.abc import Callable
 from enum import StrEnum
 from functools import wraps
@@ -40,6 +41,7 @@ errors = Console(stderr=True, highlight=False)
 
 _MOST_BAD_FILES = 20
 
+_SLOW_SECONDS = 5.0
 MENUS = ("methods", "interventions", "carriers", "models", "data", "diagnostics", "detectors")
 
 Overrides = Annotated[
@@ -204,7 +206,10 @@ def query(
     if schema == (sql is not None):
         raise CosweepError('give a statement, as in cosweep query "SELECT * FROM trials", or --schema for the columns')
     store = Store(root)
+    began = time.monotonic()
     _print_table(described_columns(store) if sql is None else run_query(store, sql), format)
+    if time.monotonic() - began > _SLOW_SECONDS:
+        errors.print("slow because of many small files? cosweep compact merges them, also while a sweep runs")
     if sql is not None and not store.sweeps():
         errors.print(f"[yellow]no sweeps in {escape(root)}[/]; is it the right --root?", soft_wrap=True)
     _warn_of_bad_files(store)

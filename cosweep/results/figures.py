@@ -48,7 +48,7 @@ def image_files(name: str, figure: Figure | None) -> dict[str, bytes]:
 
 
 def smooth_share(line: BreakingLine) -> Any:
-    """Share of resamples that break, smoothed for drawing: a few hundred resamples leave a ragged contour near its ends."""
+    """Share of resamples that break, smoothed for drawing: a few hundred leave ragged contours near 0 and 1."""
     return gaussian_filter(np.array(line.share), sigma=(0 if line.y_scale is None else 2, 2), mode="nearest")
 
 

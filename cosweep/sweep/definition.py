@@ -56,7 +56,7 @@ class ResultsSpec(Spec):
 def _secret_faults(name: str, address: str | None, variables: str) -> Iterator[Fault]:
     """The definition's text is kept with the results and shown in the report."""
     if address is not None and urlsplit(address).password is not None:
-        yield Fault(name, f"a password would be kept with the results; write the address without it and set {variables}")
+        yield Fault(name, f"a password would be kept with the results; leave it out of the address and set {variables}")
 
 
 @dataclass(frozen=True)
