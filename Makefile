@@ -23,7 +23,8 @@ demo: $(READY)
 	$(BIN)/cosweep run search_spaces/quickstart.yaml
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 -m "not integration and not slow"
+	$(BIN)/python -m pytest -m "integration or slow"
 
 check: $(READY)
 	$(BIN)/ruff check .

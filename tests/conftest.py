@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
+
+os.environ["COLUMNS"] = "160"  # the width of a log; parallel test processes have a narrow one of their own
 
 
 @pytest.fixture(scope="session", autouse=True)

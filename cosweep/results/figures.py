@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -27,10 +28,6 @@ _PANELS_A_ROW = 3
 _BAND = (0.025, 0.975)
 DASHES = ("solid", "dashed", "dashdot", "dotted")
 MOST_LINES = 8
-# Text stays readable where a line crosses it.
-_OUTLINES = {
-    dark: [Stroke(linewidth=2.5, foreground="#00234e" if dark else "#fff3b0"), Normal()] for dark in (True, False)
-}
 
 
 def image_files(name: str, figure: Figure | None) -> dict[str, bytes]:
@@ -111,13 +108,13 @@ def _draw(panel: Axes, diagram: PhaseDiagram) -> AxesImage | PathCollection | No
 def _draw_map(panel: Axes, diagram: PhaseDiagram) -> AxesImage:
     grid = [[_probability(diagram, row, column) for column in diagram.columns] for row in diagram.rows]
     image = panel.imshow(grid, cmap=_COLOURS, vmin=0, vmax=1, origin="lower", aspect="auto")
-    for r, row in enumerate(diagram.rows):
-        for c, column in enumerate(diagram.columns):
-            cell = diagram.cells.get((row, column))
-            text = "no trial" if cell is None else _cell_text(cell)
-            dark = cell is not None and cell.probability > 0.55
-            style: dict[str, Any] = {"color": "white" if dark else "black", "path_effects": _OUTLINES[dark]}
-            panel.text(c, r, text, ha="center", va="center", fontsize=8, zorder=5, **style)
+    for (r, row), (c, column) in itertools.product(enumerate(diagram.rows), enumerate(diagram.columns)):
+        cell = diagram.cells.get((row, column))
+        text = "no trial" if cell is None else _cell_text(cell)
+        ground = image.cmap(grid[r][c])  # behind the text, so that it can be read where a line crosses it
+        style: dict[str, Any] = {"bbox": {"facecolor": ground, "edgecolor": "none", "alpha": 0.75, "pad": 1}}
+        style["color"] = "white" if grid[r][c] > 0.55 else "black"
+        panel.text(c, r, text, ha="center", va="center", fontsize=8, zorder=5, **style)
     panel.set_xticks(range(len(diagram.columns)), [format_value(diagram.column_axis, v) for v in diagram.columns])
     panel.set_yticks(range(len(diagram.rows)), [format_value(diagram.row_axis, v) for v in diagram.rows])
     _draw_lines(panel, diagram)
