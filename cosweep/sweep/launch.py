@@ -20,7 +20,7 @@ from cosweep.results.store import Store
 from cosweep.sweep.cluster import concurrent_trials, connected, graceful_sigterm, local_node
 from cosweep.sweep.definition import Sweep
 from cosweep.sweep.progress import ProgressDisplay, Tally, format_seconds
-from cosweep.sweep.tracking import Tracker, tracking_uri
+from cosweep.sweep.tracking import Tracker, tracking_uri, uri_to_keep
 from cosweep.training import TrialSpec
 from cosweep.training.checks import Checker
 
@@ -118,8 +118,7 @@ def run_sweep(sweep: Sweep, console: Console) -> Outcome:
 def _begin(sweep: Sweep, store: Store, uri: str | None, done: Iterable[str]) -> Tracker | None:
     """Make the results folder, keep what is asked, and start the tracker; the first things to be written."""
     store.create()
-    kept_uri = uri if uri and "@" not in uri else None  # an address may hold a password
-    store.write_sweep(sweep.name, {**sweep.record(), "mlflow_uri": kept_uri})
+    store.write_sweep(sweep.name, {**sweep.record(), "mlflow_uri": uri_to_keep(store, uri)})
     if uri is None:
         return None
     tracker = Tracker(store, sweep.name, uri)
@@ -195,7 +194,7 @@ def _conclude(sweep: Sweep, store: Store, tracker: Tracker | None, uri: str | No
     files = write_report(store, report)
     unlogged = 0
     if tracker is not None:
-        unlogged = tracker.finish(report.summary(), files, _MLFLOW_PATIENCE_SECONDS)
+        unlogged = tracker.finish(report, files, _MLFLOW_PATIENCE_SECONDS)
     asked = {spec.trial_id for spec in sweep.trials}
     rows = [row for row in report.trials.to_pylist() if row["trial_id"] in asked]
     return Outcome(

@@ -1,29 +1,27 @@
-"""MLflow: one parent run a sweep, one child a trial, made from the Parquet rows and off the training path."""
+"""MLflow, made from the Parquet rows and off the training path."""
 
 from __future__ import annotations
 
-import logging
-import math
 import os
-import queue
+import pickle
+import subprocess
+import sys
 import threading
-from collections.abc import Iterable, Iterator
-from datetime import datetime
-from typing import Any
-
-import pyarrow as pa
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import IO
 
 from cosweep.errors import CosweepError
-from cosweep.metrics import TrialStatus
-from cosweep.results.schema import CURVE_COLUMNS
+from cosweep.results.report import Report, make_report
 from cosweep.results.store import Store
+from cosweep.sweep.mlflow_pages import Summary
+from cosweep.sweep.mlflow_runs import SweepRuns
+from cosweep.sweep.mlflow_writer import Job, Task
 
-_PARENT = "mlflow.parentRunId"
-_SWEEP_TAG, _TRIAL_TAG, _STAMP_TAG = "cosweep.sweep", "trial_id", "cosweep.finished_at"
-_SUMMARY = ("clean_acc", "fgsm_acc", "pgd_acc", "robust_acc", "co_step", "co_epoch", "steps", "wall_seconds")
-_TAGS = ("state", "status", "co", "co_step", "intervention", "method", "model", "data_source")
-_CURVE = tuple(column.name for column in CURVE_COLUMNS if column.type == pa.float64() and column.name != "epoch")
-_METRICS_A_BATCH, _PARAMS_A_BATCH = 1000, 100
+_SILENT_SECONDS = 60.0
+_TRIALS = ("trial", "earlier")
 
 
 def tracking_uri(store: Store, uri: str | None) -> str | None:
@@ -31,193 +29,116 @@ def tracking_uri(store: Store, uri: str | None) -> str | None:
 
     None if the results are not on this machine's file system and no URI is given.
     """
-    uri = uri or os.environ.get("MLFLOW_TRACKING_URI")
-    if uri or store.local_path is None:
-        return uri
-    return f"sqlite:///{store.local_path / 'mlflow.db'}"
+    return uri or os.environ.get("MLFLOW_TRACKING_URI") or _own_uri(store)
 
 
-class SweepRuns:
-    """The MLflow runs of one sweep. Logging a trial twice leaves one run.
+def _own_uri(store: Store) -> str | None:
+    return None if store.local_path is None else f"sqlite:///{store.local_path / 'mlflow.db'}"
 
-    Args:
-        store: Where the trials' rows are.
-        sweep: Name of the sweep; also of the experiment and the parent run.
-        uri: MLflow's tracking URI.
-    """
 
-    def __init__(self, store: Store, sweep: str, uri: str) -> None:
-        # A server that does not answer must not hold a thread for MLflow's default of many minutes.
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-        os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
-        for name in ("mlflow", "alembic"):
-            logging.getLogger(name).setLevel(logging.ERROR)
-        from mlflow import MlflowClient
-
-        self._store, self._sweep = store, sweep
-        self._client = MlflowClient(tracking_uri=uri)
-        self.experiment_id = self._experiment()
-        self.parent_id = self._parent()
-        self._logged = self._logged_trials()
-
-    def has(self, trial_id: str) -> bool:
-        """Whether a trial was logged whole, from this row or an earlier one."""
-        return bool(self._logged.get(trial_id, ("", ""))[1])
-
-    def log_trial(self, trial_id: str) -> bool:
-        """Log a finished trial from its row and curve; False if it is logged already."""
-        row, curve = self._store.trial(self._sweep, trial_id)
-        stamp = row["finished_at"].isoformat()
-        known = self._logged.get(trial_id)
-        if known is not None and known[1] == stamp:
-            return False
-        if known is not None:
-            self._client.delete_run(known[0])
-        tags = {_PARENT: self.parent_id, _TRIAL_TAG: trial_id, _STAMP_TAG: stamp}
-        tags |= {name: _text(row[name]) for name in _TAGS if row.get(name) is not None}
-        run = self._client.create_run(
-            self.experiment_id, _milliseconds(row["started_at"]), tags, run_name=_run_name(row)
-        )
-        run_id: str = run.info.run_id
-        self._log_values(run_id, row, curve)
-        failed = row["status"] == TrialStatus.FAILED
-        self._client.set_terminated(run_id, "FAILED" if failed else "FINISHED", _milliseconds(row["finished_at"]))
-        self._logged[trial_id] = (run_id, stamp)
-        return True
-
-    def log_summary(self, metrics: dict[str, float], artifacts: dict[str, bytes]) -> None:
-        """Put the sweep's numbers, figure and table on the parent run, and end it."""
-        import tempfile
-        from pathlib import Path
-
-        for name, value in metrics.items():
-            self._client.log_metric(self.parent_id, name, value)
-        with tempfile.TemporaryDirectory() as folder:
-            for name, content in artifacts.items():
-                (Path(folder) / name).write_bytes(content)
-            self._client.log_artifacts(self.parent_id, folder)
-        self._client.set_terminated(self.parent_id)
-
-    def _log_values(self, run_id: str, row: dict[str, Any], curve: list[dict[str, Any]]) -> None:
-        from mlflow.entities import Metric, Param
-
-        stamp = _milliseconds(row["finished_at"])
-        params = [Param(name, _text(value)) for name, value in _params(row)]
-        metrics = [
-            Metric(name, float(probe[name]), stamp, probe["step"])
-            for probe in curve
-            for name in _CURVE
-            if probe.get(name) is not None
-        ]
-        last = curve[-1]["step"] if curve else 0
-        metrics += [
-            Metric(f"final.{name}", float(row[name]), stamp, last)
-            for name in _SUMMARY
-            if row[name] is not None and math.isfinite(row[name])
-        ]
-        for chunk in _chunks(params, _PARAMS_A_BATCH):
-            self._client.log_batch(run_id, params=chunk)
-        for chunk in _chunks(metrics, _METRICS_A_BATCH):
-            self._client.log_batch(run_id, metrics=chunk)
-        if row["error"]:
-            self._client.log_text(run_id, row["error"], "error.txt")
-
-    def _experiment(self) -> str:
-        from mlflow.exceptions import MlflowException
-
-        known = self._client.get_experiment_by_name(self._sweep)
-        if known is not None:
-            return str(known.experiment_id)
-        folder = self._store.local_path
-        artifacts = (folder / "mlartifacts" / self._sweep).as_uri() if folder and self._is_local() else None
-        try:
-            # The kind makes MLflow open on the training runs; without it shows pages for language models.
-            kind = {"mlflow.experimentKind": "custom_model_development"}
-            return str(self._client.create_experiment(self._sweep, artifact_location=artifacts, tags=kind))
-        except MlflowException:  # another process made it in between
-            known = self._client.get_experiment_by_name(self._sweep)
-            if known is None:
-                raise
-            return str(known.experiment_id)
-
-    def _is_local(self) -> bool:
-        return str(self._client.tracking_uri).startswith("sqlite:")
-
-    def _parent(self) -> str:
-        query = f"tags.`{_SWEEP_TAG}` = '{self._sweep}'"
-        for run in self._client.search_runs([self.experiment_id], query):
-            if _PARENT not in run.data.tags:
-                return str(run.info.run_id)
-        run = self._client.create_run(self.experiment_id, tags={_SWEEP_TAG: self._sweep}, run_name=self._sweep)
-        return str(run.info.run_id)
-
-    def _logged_trials(self) -> dict[str, tuple[str, str]]:
-        """Trial id to run id and stamp; a run that was never ended has an empty stamp."""
-        found: dict[str, tuple[str, str]] = {}
-        token = None
-        while True:
-            query = f"tags.`{_PARENT}` = '{self.parent_id}'"
-            page = self._client.search_runs([self.experiment_id], query, max_results=1000, page_token=token)
-            for run in page:
-                tags = run.data.tags
-                stamp = tags[_STAMP_TAG] if run.info.status in ("FINISHED", "FAILED") else ""
-                found[tags[_TRIAL_TAG]] = (run.info.run_id, stamp)
-            token = page.token
-            if not token:
-                return found
+def uri_to_keep(store: Store, uri: str | None) -> str | None:
+    """What the results may keep of a tracking URI: not a password, and not the folder, which may be moved."""
+    return None if uri is None or "@" in uri or uri == _own_uri(store) else uri
 
 
 class Tracker:
-    """Logs trials from a thread of its own. What it cannot log it counts; it never stops a sweep."""
+    """Has trials logged by a process of its own. What it cannot log it counts; it never stops or delays a sweep."""
 
     def __init__(self, store: Store, sweep: str, uri: str) -> None:
         self.uri = uri
-        self.missed = 0
         self.problem = ""
-        self._store, self._sweep = store, sweep
-        self._jobs: queue.SimpleQueue[tuple[str, Any] | None] = queue.SimpleQueue()
-        self._asked = self._handled = 0  # trials, each counted by one thread only
-        self._thread = threading.Thread(target=self._work, name="cosweep-mlflow", daemon=True)
-        self._thread.start()
+        self._sent: list[Job] = []
+        self._writer = subprocess.Popen(
+            [sys.executable, "-m", "cosweep.sweep.mlflow_writer"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C ends the trials; those that ended are still to be logged
+        )
+        self._answers, self._trouble = _Lines(self._writer.stdout), _Lines(self._writer.stderr)
+        self._send(Task(str(store.local_path or store.location), sweep, uri))
+        self._put(Job("begin"))
 
     def trial_finished(self, trial_id: str) -> None:
         """Have a trial logged when its turn comes."""
-        self._put("trial", trial_id)
+        self._put(Job("trial", trial_id))
 
     def catch_up(self, trial_ids: Iterable[str]) -> None:
         """Have trials of earlier runs logged that MLflow lacks, as after a kill."""
         for trial_id in trial_ids:
-            self._put("earlier", trial_id)
+            self._put(Job("earlier", trial_id))
 
-    def finish(self, metrics: dict[str, float], artifacts: dict[str, bytes], timeout: float) -> int:
-        """Log the summary, wait for all that is queued, and say how many trials MLflow misses."""
-        self._put("summary", (metrics, artifacts))
-        self._jobs.put(None)
-        self._thread.join(timeout)
-        if self._thread.is_alive():
-            self.problem = self.problem or f"still busy after {timeout:.0f} s"
-            return self.missed + self._asked - self._handled
-        return self.missed
+    def finish(self, report: Report, files: dict[str, bytes], patience: float) -> int:
+        """Log the summary, wait for all that is queued, and say how many trials MLflow misses.
 
-    def _put(self, kind: str, job: Any) -> None:
-        self._asked += kind != "summary"
-        self._jobs.put((kind, job))
+        Args:
+            report: What the sweep found.
+            files: Its files.
+            patience: Seconds without any trial logged after which to give up.
+        """
+        self._put(Job("begin"))
+        self.catch_up(self._missed())  # MLflow may be back
+        self._put(Job("summary", (Summary.of(report), files)))
+        try:
+            self._wait(patience)
+        finally:
+            self._writer.kill()
+            self._writer.wait()
+            self._answers.join()
+            self._trouble.join()
+        missed, answers = self._missed(), self._answers.found
+        cut_off = "" if len(answers) == len(self._sent) else self._cause_of_death()
+        self.problem = next(filter(None, [self.problem, *missed.values(), *answers[-1:], cut_off]), "")
+        return len(missed)
 
-    def _work(self) -> None:
-        runs: SweepRuns | None = None
-        while (job := self._jobs.get()) is not None:
-            kind, content = job
-            try:
-                runs = runs or SweepRuns(self._store, self._sweep, self.uri)
-                if kind == "summary":
-                    runs.log_summary(*content)
-                elif kind == "trial" or not runs.has(content):
-                    runs.log_trial(content)
-            except Exception as error:  # whatever MLflow throws, the results are in Parquet
-                self.problem = f"{type(error).__name__}: {error}".splitlines()[0]
-                self.missed += kind != "summary"
-            self._handled += kind != "summary"
+    def _missed(self) -> dict[str, str]:
+        """Trials that were answered with a problem, and those not answered once the process is gone."""
+        answers = self._answers.found[:]
+        if self._writer.poll() is not None:
+            answers += [self._cause_of_death()] * (len(self._sent) - len(answers))
+        last = {job.content: answer for job, answer in zip(self._sent, answers, strict=False) if job.kind in _TRIALS}
+        return {trial_id: problem for trial_id, problem in last.items() if problem}
+
+    def _wait(self, patience: float) -> None:
+        assert self._writer.stdin is not None
+        with suppress(BrokenPipeError):
+            self._writer.stdin.close()
+        logged, last = 0, time.monotonic()
+        while self._writer.poll() is None:
+            time.sleep(0.05)
+            if (now := self._answers.found.count("")) > logged:
+                logged, last = now, time.monotonic()
+            elif time.monotonic() > last + patience:
+                self.problem = f"nothing was logged for {patience:.0f} s"
+                return
+
+    def _cause_of_death(self) -> str:
+        return f"the process that logs to MLflow died: {(self._trouble.found or ['killed'])[-1]}"
+
+    def _put(self, job: Job) -> None:
+        self._sent.append(job)
+        self._send(job)
+
+    def _send(self, thing: Task | Job) -> None:
+        assert self._writer.stdin is not None
+        with suppress(BrokenPipeError):  # it died, which finish() tells
+            pickle.dump(thing, self._writer.stdin)
+            self._writer.stdin.flush()
+
+
+class _Lines(threading.Thread):
+    """Keeps the lines of a stream as they come."""
+
+    def __init__(self, stream: IO[bytes] | None) -> None:
+        super().__init__(name="cosweep-mlflow", daemon=True)
+        assert stream is not None
+        self._stream = stream
+        self.found: list[str] = []
+        self.start()
+
+    def run(self) -> None:
+        for line in self._stream:
+            self.found.append(line.decode(errors="replace").rstrip())
 
 
 def stored_uri(store: Store, sweep: str, uri: str | None = None) -> str:
@@ -227,9 +148,13 @@ def stored_uri(store: Store, sweep: str, uri: str | None = None) -> str:
         CosweepError: If the sweep is unknown, or has no MLflow store.
     """
     record = store.sweep_record(sweep)
-    found = tracking_uri(store, uri or record.get("mlflow_uri") or record["tracking"]["uri"])
+    kept = record.get("mlflow_uri") or record.get("tracking", {}).get("uri")
+    found = tracking_uri(store, uri or kept)
     if found is None:
-        raise CosweepError(f"sweep {sweep} has no MLflow store; name one with --uri, or set tracking.uri")
+        raise CosweepError(
+            f"sweep {sweep} has no MLflow store, since its results are in {store.location}; make one with: "
+            f"MLFLOW_TRACKING_URI=sqlite:///mlflow.db cosweep sync {sweep} --root {store.location}"
+        )
     return found
 
 
@@ -242,45 +167,21 @@ def sync_sweep(store: Store, sweep: str, uri: str | None = None) -> tuple[str, i
     Raises:
         CosweepError: If the sweep is unknown, or MLflow cannot be reached.
     """
-    from cosweep.results.report import make_report
-
     target = stored_uri(store, sweep, uri)
     report = make_report(store, sweep)
     try:
         runs = SweepRuns(store, sweep, target)
-        logged = [runs.log_trial(trial_id) for trial_id in report.trials["trial_id"].to_pylist()]
-        runs.log_summary(report.summary(), report.files())
+        runs.begin(min((row["started_at"] for row in report.rows), default=datetime.now(UTC)))
+        logged = [runs.log_trial(row["trial_id"]) for row in report.rows]
+        runs.log_summary(Summary.of(report), report.files(), running=_is_driven(store, sweep))
     except Exception as error:
         raise CosweepError(f"MLflow at {target}: {type(error).__name__}: {error}") from error
     return target, sum(logged), len(logged) - sum(logged)
 
 
-def _params(row: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The options of the spec: every column that is no outcome and not empty."""
-    from cosweep.results.schema import OUTCOME_COLUMNS
-
-    for name, value in row.items():
-        if name not in OUTCOME_COLUMNS and value is not None:
-            yield name, value
-
-
-def _run_name(row: dict[str, Any]) -> str:
-    from cosweep.results.breaking_points import format_value
-
-    parts = [str(row["method"]), f"eps {format_value('epsilon', row['epsilon'])}"]
-    if row["beta"]:
-        parts.append(f"beta {format_value('beta', row['beta'])}")
-    return " ".join([*parts, f"seed {row['seed']}", str(row["trial_id"])[:6]])
-
-
-def _text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _milliseconds(moment: datetime) -> int:
-    return int(moment.timestamp() * 1000)
-
-
-def _chunks(items: list[Any], size: int) -> Iterator[list[Any]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
+def _is_driven(store: Store, sweep: str) -> bool:
+    """Whether a ``cosweep run`` said of late that it works on the sweep."""
+    pulse = store.pulse(sweep)
+    if not pulse or pulse.get("ended"):
+        return False
+    return (datetime.now(UTC) - datetime.fromisoformat(pulse["at"])).total_seconds() < _SILENT_SECONDS
