@@ -10,7 +10,6 @@ import base64
 import gzip
 import json
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
@@ -27,7 +26,7 @@ from cosweep.results.effects import effect_texts
 from cosweep.results.examples import examples_figure, trials_with_examples
 from cosweep.results.figures import image_files
 from cosweep.results.page_figures import phase_caption, phase_plot, survival_plot
-from cosweep.results.report import Report
+from cosweep.results.report import Report, asked_question
 from cosweep.results.schema import CURVE_COLUMNS
 from cosweep.results.survival import logrank, onset_groups, survival
 
@@ -39,7 +38,6 @@ _MOST_SPECS = 2_000
 _MOST_LINES = 12
 _OUTCOMES = ("co_step", "co_epoch", "clean_acc", "fgsm_acc", "pgd_acc", "robust_acc", "wall_seconds")
 _CURVE = tuple(c.name for c in CURVE_COLUMNS if c.type == pa.float64() and c.name != "epoch")
-_QUESTION = re.compile(r"^#\s*Question:\s*(.*?)(?:\s{2,}Answer:.*)?$", re.MULTILINE)
 
 
 def page(report: Report, figures: Mapping[str, bytes]) -> bytes:
@@ -59,7 +57,7 @@ def page(report: Report, figures: Mapping[str, bytes]) -> bytes:
     text = environment.get_template("report.html").render(
         report=report,
         record=report.record,
-        question=_question(report.record.get("source", "")),
+        question=asked_question(report.record),
         summary=_summary(report),
         crossings=_crossings(report),
         effects=[effect_texts(effect) for effect in report.effects],
@@ -85,11 +83,6 @@ def _packed(text: str) -> str:
 
 def _image(content: bytes, kind: str = "png") -> str:
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
-
-
-def _question(source: str) -> str:
-    found = _QUESTION.search(source)
-    return found[1] if found else ""
 
 
 def _data(report: Report) -> dict[str, Any]:

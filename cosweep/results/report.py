@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,6 +31,7 @@ from cosweep.results.survival import onset_groups, survival, survival_rows
 
 _POINTS = ("trial_id", "epsilon", "beta", "intervention", "method", "seed", "state", "co", "co_step", "co_step_low")
 _MOST_PAIRS = 20
+_QUESTION = re.compile(r"^#\s*Question:\s*(.*?)(?:\s{2,}Answer:.*)?$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -195,6 +197,12 @@ def make_report(store: Store, sweep: str, record: dict[str, Any] | None = None) 
 
 def _of(table: pa.Table, trial_ids: pa.ChunkedArray) -> pa.Table:
     return table.filter(pc.is_in(table["trial_id"], trial_ids))
+
+
+def asked_question(record: Mapping[str, Any]) -> str:
+    """What the first lines of a sweep's definition ask; empty if they do not."""
+    found = _QUESTION.search(record.get("source", ""))
+    return found[1][:1].upper() + found[1][1:] if found else ""
 
 
 def asked_trials(store: Store, sweep: str, record: dict[str, Any]) -> pa.Table:

@@ -6,7 +6,6 @@ A saved view is a tag of the experiment that MLflow's page reads and lists under
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,7 +13,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from cosweep.results.breaking_points import PIXEL_COLUMNS
-from cosweep.results.report import Report
+from cosweep.results.report import Report, asked_question
 from cosweep.sweep.mlflow_entry import STATE_TAG, TRIAL_TAG, milliseconds
 
 VIEW_TAG = "mlflow.sharedViewState."
@@ -23,7 +22,6 @@ _ACCURACIES = ("clean_acc", "fgsm_acc", "pgd_acc")
 _AS_MEASURED = {"lineSmoothness": 0, "useGlobalLineSmoothing": False, "displayPoints": False}
 _MOST_SOURCE = 5000
 _WORKFLOW = "machine_learning"
-_QUESTION = re.compile(r"^#\s*Question:\s*(.*?)(?:\s{2,}Answer:.*)?$", re.MULTILINE)
 FILTERS = """\
 Filters for the search box of the list of runs:
 
@@ -73,7 +71,7 @@ def saved_views(axes: Sequence[str], created: int) -> dict[str, str]:
 
 def experiment_note(record: dict[str, Any]) -> str:
     """Markdown for the experiment."""
-    return "\n\n".join(filter(None, [question(record), FILTERS]))
+    return "\n\n".join(filter(None, [asked_question(record), FILTERS]))
 
 
 @dataclass(frozen=True)
@@ -122,7 +120,7 @@ def sweep_note(record: dict[str, Any], where: str, found: str) -> str:
     name = record["name"]
     root = "" if where == "results" else f" --root {where}"
     parts = [
-        f"**{question(record)}**" if question(record) else "",
+        f"**{asked}**" if (asked := asked_question(record)) else "",
         found,
         f"Varied: {', '.join(record['axes'])}. " + (f"Run again, or carry on: `{command}`" if command else ""),
         f"Report, figures and tables are under Artifacts, and in `{where}/reports/{name}`; every number: "
@@ -131,12 +129,6 @@ def sweep_note(record: dict[str, Any], where: str, found: str) -> str:
         f"```yaml\n{source.strip()}\n```" if source and len(source) < _MOST_SOURCE else "",
     ]
     return "\n\n".join(filter(None, parts))
-
-
-def question(record: dict[str, Any]) -> str:
-    """What the definition's first lines ask; empty if they do not."""
-    found = _QUESTION.search(record.get("source", ""))
-    return found[1][:1].upper() + found[1][1:] if found else ""
 
 
 def _found(numbers: Mapping[str, float]) -> str:

@@ -69,7 +69,7 @@ def test_the_page_opens_offline_and_asks_for_nothing_else(wide: Shown, file: Pat
     outside = [url for url in wide.requests if not url.startswith(("data:", "blob:"))]
     assert outside == [file.as_uri()]
     assert wide.faults == []
-    assert "where does it break?" in wide.texts(".question")[0]
+    assert "Where does it break?" in wide.texts(".question")[0]
 
 
 def test_the_diagram_shows_counts_and_a_click_names_the_trials(wide: Shown) -> None:

@@ -94,7 +94,7 @@ def test_a_partial_sweep_says_so_on_the_page_and_in_the_figures_and_makes_the_sa
 def test_what_was_asked_and_how_to_run_it_again_stand_there_as_text(store: Store) -> None:
     write_sweep(store, seeds=1, error="<script>alert(1)</script>", status="failed")
     text = text_of(store)
-    assert "where does it break?" in text
+    assert "Where does it break?" in text
     assert "name: made &lt;&amp;&gt;" in text
     assert "cosweep run made.yaml" in text
     assert "<script>alert" not in text
