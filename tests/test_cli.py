@@ -208,6 +208,22 @@ def test_report_writes_page_figures_and_tables_says_that_it_is_partial_and_shows
     assert "ValueError: x" in text
 
 
+def test_a_damaged_record_is_named_and_a_damaged_pulse_says_nothing(store: Store, folder: Path) -> None:
+    store.write_bytes("pulses/s.json", b"")
+    assert cosweep("status", "s").exit_code == 0
+    store.write_bytes("sweeps/s.json", b"{bad")
+    result = cosweep("status", "s")
+    assert (result.exit_code, "s.json is damaged" in result.output) == (2, True)
+
+
+def test_a_new_report_removes_what_an_earlier_one_left(store: Store, folder: Path) -> None:
+    for name in ("examples.png", "mine.txt"):
+        store.write_bytes(f"reports/s/{name}", b"old")
+    assert cosweep("report", "s").exit_code == 0
+    left = {p.name for p in (folder / "results/reports/s").iterdir()}
+    assert ("examples.png" in left, "mine.txt" in left) == (False, True)
+
+
 def test_a_report_of_no_finished_trial_says_so(folder: Path) -> None:
     made = Store(folder / "results")
     made.write_sweep("s", {"name": "s", "trial_ids": ["a"], "axes": ["beta"], "tracking": {"uri": None}})

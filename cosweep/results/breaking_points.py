@@ -11,7 +11,7 @@ from statistics import median
 from typing import Any
 
 from cosweep.metrics import TrialState, TrialStatus
-from cosweep.results.breaking_line import BreakingLine, breaking_line
+from cosweep.results.breaking_line import BreakingLine, Scale, breaking_line
 from cosweep.results.proportions import Interval, wilson
 from cosweep.units import format_pixels
 
@@ -63,6 +63,11 @@ class Cell:
         return self.broken / self.trials if self.trials else math.nan
 
     @property
+    def told(self) -> bool:
+        """Whether more trials say if training breaks than not; only then has the place a colour."""
+        return self.trials > self.unclear
+
+    @property
     def interval(self) -> Interval:
         """Wilson's 95 % interval of P(CO)."""
         return wilson(self.broken, self.trials)
@@ -96,7 +101,7 @@ class PhaseDiagram:
 
         Each with the value of its row, None for a line over all. Empty if the columns are no numbers.
         """
-        if not self.with_line or not _numeric(self.columns):
+        if not self.with_line or self.column_axis == "seed" or not _numeric(self.columns):
             return []
         rows = [row for row in self.rows if any(self.cells[place].trials for place in self.cells if place[0] == row)]
         if _numeric(rows) and len(rows) > 1:
@@ -104,6 +109,15 @@ class PhaseDiagram:
         else:
             found = [(row, self._line((row,), across_rows=False)) for row in rows]
         return [(row, line) for row, line in found if line is not None]
+
+    def points(self) -> list[tuple[Value, Value, Cell]]:
+        """Row, column and cell of the places that can be drawn as points: trials say something there, none is None."""
+        ends = (self.row_axis, self.column_axis)
+        return [
+            (row, column, cell)
+            for (row, column), cell in self.cells.items()
+            if cell.trials and None not in [value for name, value in zip(ends, (row, column), strict=True) if name]
+        ]
 
     def _line(self, rows: Sequence[Value], *, across_rows: bool) -> BreakingLine | None:
         x: list[float] = []
@@ -134,6 +148,27 @@ class PhaseDiagram:
         ]
 
 
+def place_of(value: Value, values: Sequence[Value], scale: Scale | None) -> float:
+    """Where a value is drawn along an axis: on a grid by its number, else by the scale; None is at the left."""
+    if scale is None or scale.kind == "positions":
+        return float(values.index(value))
+    low, high = (scale.to_position(end) for end in (scale.values[0], scale.values[-1]))
+    return low - (high - low) / 12 if value is None else scale.to_position(float(value))
+
+
+def drawn_at(position: float, values: Sequence[Value], scale: Scale) -> float:
+    """Where a coordinate of a fitted line is drawn.
+
+    On a grid the fit knows only the values whose trials say something; the drawing has the others and None too.
+    """
+    if scale.kind != "positions":
+        return position
+    numbers = [values.index(value) for value in scale.values]
+    inside = min(max(position, 0.0), len(numbers) - 1.0)
+    left = min(int(inside), len(numbers) - 2)
+    return numbers[left] + (inside - left) * (numbers[left + 1] - numbers[left]) + position - inside
+
+
 def clear(trial: Row) -> bool:
     """Whether a trial says if training breaks: it broke, or was healthy to its end."""
     return trial["status"] != TrialStatus.FAILED and (bool(trial["co"]) or trial["state"] == TrialState.HEALTHY)
@@ -146,12 +181,17 @@ def space_axes(trials: Iterable[Row], columns: Sequence[str]) -> tuple[Axis, ...
     axes = [Axis(c, values, _numeric(values)) for c in present if (values := _sorted({t.get(c) for t in done}))]
     varied = [axis for axis in axes if axis.name != "seed" and len(axis.values) > 1]
     single = [axis for axis in axes if axis.name != "seed"][:1]
-    return tuple(varied or single or [Axis("seed", _sorted({t["seed"] for t in done}), True)])
+    # Seeds are names, not amounts: nothing lies between two of them.
+    return tuple(varied or single or [Axis("seed", _sorted({t["seed"] for t in done}), False)])
 
 
 def default_axes(axes: Sequence[Axis]) -> tuple[str, str]:
-    """Names of the axes to draw up and across: the first two numeric ones, else what there is; up may be empty."""
-    numeric = [axis.name for axis in axes if axis.numeric]
+    """Names of the axes to draw up and across: two numeric ones, else what there is; up may be empty.
+
+    Those that all trials have come first, epsilon and beta before others; then the order of the space holds.
+    """
+    ranked = sorted((a for a in axes if a.numeric), key=lambda a: (None in a.values, a.name not in ("epsilon", "beta")))
+    numeric = [axis.name for axis in axes if axis in ranked[:2]]
     others = [axis.name for axis in axes if not axis.numeric]
     if len(numeric) > 1:
         return numeric[0], numeric[1]

@@ -15,10 +15,11 @@ from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patheffects import Normal, Stroke
+from matplotlib.ticker import NullFormatter, ScalarFormatter
 from scipy.ndimage import gaussian_filter
 
-from cosweep.results.breaking_line import MOST_POSITIONS, BreakingLine
-from cosweep.results.breaking_points import Cell, PhaseDiagram, Value, format_value
+from cosweep.results.breaking_line import MOST_POSITIONS, BreakingLine, Crossing, Scale
+from cosweep.results.breaking_points import Cell, PhaseDiagram, Value, drawn_at, format_value, place_of
 from cosweep.results.survival import Survival
 
 # Dark means broken, and the scale reads the same in greyscale and to colour-blind readers.
@@ -36,7 +37,7 @@ def image_files(name: str, figure: Figure | None) -> dict[str, bytes]:
         return {}
     files = {}
     # Text stays text and no date is written, so that the same results make the same file.
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "text.parse_math": False}):
         for kind in ("png", "svg"):
             content = io.BytesIO()
             figure.savefig(content, format=kind, metadata={"Date": None} if kind == "svg" else None)
@@ -125,12 +126,12 @@ def _draw_map(panel: Axes, diagram: PhaseDiagram) -> AxesImage:
 
 def _draw_lines(panel: Axes, diagram: PhaseDiagram) -> None:
     """The breaking line and its band, in a place of its own for each row if the rows are no numbers."""
-    right, up = (sum(value is None for value in values) for values in (diagram.columns, diagram.rows))
     for row, line in diagram.lines:
         if line.y_scale is None:
-            _draw_crossings(panel, line, right, diagram.rows.index(row))
+            _draw_crossings(panel, line, diagram.columns, diagram.rows.index(row))
             continue
-        x, y = [v + right for v in line.x], [v + up for v in line.y]
+        x = [drawn_at(v, diagram.columns, line.x_scale) for v in line.x]
+        y = [drawn_at(v, diagram.rows, line.y_scale) for v in line.y]
         share = smooth_share(line)
         panel.contour(x, y, share, levels=_BAND, colors="white", linewidths=2.4)
         panel.contour(x, y, share, levels=_BAND, colors="black", linewidths=1, linestyles="dashed")
@@ -138,17 +139,17 @@ def _draw_lines(panel: Axes, diagram: PhaseDiagram) -> None:
         panel.contour(x, y, line.probability, levels=[0.5], colors="black", linewidths=2.2)
 
 
-def _draw_crossings(panel: Axes, line: BreakingLine, right: int, row: int) -> None:
+def _draw_crossings(panel: Axes, line: BreakingLine, columns: Sequence[Value], row: int) -> None:
     cased: dict[str, Any] = {"path_effects": [Stroke(linewidth=5, foreground="white"), Normal()], "color": "black"}
     for crossing in line.crossings:
-        low, here, high = (line.x_scale.to_position(v) + right for v in (crossing.low, crossing.value, crossing.high))
+        low, here, high = ends_of(crossing, columns, line.x_scale)
         panel.plot([here, here], [row - 0.45, row + 0.45], linewidth=2.2, **cased)
         panel.plot([low, high], [row - 0.38, row - 0.38], linewidth=1.2, **cased)
 
 
 def _draw_points(panel: Axes, diagram: PhaseDiagram) -> PathCollection:
     """Axes with many values, as a random search has them: a point a place."""
-    found = [(row, column, cell.probability) for (row, column), cell in diagram.cells.items() if cell.trials]
+    found = [(row, column, cell.probability) for row, column, cell in diagram.points()]
     across = [_number(diagram.columns, column) for _, column, _ in found]
     up = [_number(diagram.rows, row) for row, _, _ in found]
     colours = [probability for _, _, probability in found]
@@ -163,6 +164,9 @@ def _draw_points(panel: Axes, diagram: PhaseDiagram) -> PathCollection:
             for set_scale, scale in ((panel.set_xscale, line.x_scale), (panel.set_yscale, line.y_scale)):
                 if scale.kind == "log":
                     set_scale("log")
+            for axis in (panel.xaxis, panel.yaxis):  # powers of ten are mathematics, and labels here are plain text
+                axis.set_major_formatter(ScalarFormatter())
+                axis.set_minor_formatter(NullFormatter())
     return points
 
 
@@ -170,20 +174,20 @@ def _draw_shares(panel: Axes, diagram: PhaseDiagram) -> None:
     """One axis: P(CO) with Wilson's intervals, as points with the fitted curve, or as bars."""
     cells = [(column, diagram.cells[None, column]) for column in diagram.columns if (None, column) in diagram.cells]
     cells = [(column, cell) for column, cell in cells if cell.trials]
-    places = [diagram.columns.index(column) for column, _ in cells]
+    scale = diagram.lines[0][1].x_scale if diagram.lines else None
+    places = [place_of(column, diagram.columns, scale) for column, _ in cells]
     heights = [cell.probability for _, cell in cells]
     low = [max(cell.probability - cell.interval.low, 0) for _, cell in cells]
     high = [max(cell.interval.high - cell.probability, 0) for _, cell in cells]
     lines = diagram.lines
     if lines:
         _, line = lines[0]
-        if line.x_scale.kind != "positions":
-            places = [line.x_scale.to_position(float(column or 0)) for column, _ in cells]  # type: ignore[misc]
-        panel.plot(line.x, line.probability[0], color="black", linestyle="dashed", linewidth=1)
+        x = [drawn_at(v, diagram.columns, line.x_scale) for v in line.x]
+        panel.plot(x, line.probability[0], color="black", linestyle="dashed", linewidth=1)
         for crossing in line.crossings:
-            ends = [line.x_scale.to_position(v) for v in (crossing.low, crossing.high)]
-            panel.axvspan(*ends, color="0.85", zorder=0)
-            panel.axvline(line.x_scale.to_position(crossing.value), color="black", linewidth=2.2)
+            start, here, end = ends_of(crossing, diagram.columns, line.x_scale)
+            panel.axvspan(start, end, color="0.85", zorder=0)
+            panel.axvline(here, color="black", linewidth=2.2)
     else:
         panel.bar(places, heights, width=0.6, color=colour(0, 2), alpha=0.6)
     if len(diagram.columns) <= MOST_POSITIONS:
@@ -228,6 +232,14 @@ def _height(curve: Survival, step: float) -> float:
     return [h for s, h in zip(curve.steps, curve.healthy, strict=True) if s <= step][-1]
 
 
+def ends_of(crossing: Crossing, columns: Sequence[Value], scale: Scale) -> tuple[float, float, float]:
+    """Where a crossing's lower end, itself and its upper end are drawn."""
+    low, here, high = (
+        drawn_at(scale.to_position(value), columns, scale) for value in (crossing.low, crossing.value, crossing.high)
+    )
+    return low, here, high
+
+
 def _number(values: tuple[Value, ...], value: Value) -> float:
     """A number as it is, anything else by its place among the sorted values."""
     return float(value) if isinstance(value, (int, float)) else float(values.index(value))
@@ -235,7 +247,7 @@ def _number(values: tuple[Value, ...], value: Value) -> float:
 
 def _probability(diagram: PhaseDiagram, row: Value, column: Value) -> float:
     cell = diagram.cells.get((row, column))
-    return math.nan if cell is None else cell.probability
+    return cell.probability if cell is not None and cell.told else math.nan
 
 
 def _cell_text(cell: Cell) -> str:

@@ -21,7 +21,7 @@ import pyarrow as pa
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from cosweep.results.breaking_points import PIXEL_COLUMNS, PhaseDiagram, Row, default_axes, format_value
+from cosweep.results.breaking_points import PIXEL_COLUMNS, PhaseDiagram, Row, clear, default_axes, format_value
 from cosweep.results.effects import effect_texts
 from cosweep.results.examples import examples_figure, trials_with_examples
 from cosweep.results.figures import image_files
@@ -164,8 +164,8 @@ def _diagrams(report: Report) -> list[dict[str, Any]]:
         diagrams = report.diagrams if default else report.diagrams_over(row_axis, column_axis)
         slices = []
         for diagram in diagrams:
-            drawn = replace(diagram, with_line=False) if lines_left <= 0 else diagram
-            lines_left -= len(drawn.lines)
+            drawn = diagram if default or lines_left > 0 else replace(diagram, with_line=False)
+            lines_left -= drawn.with_line
             slices.append({"where": drawn.where, "caption": phase_caption(drawn), "figure": phase_plot(drawn)})
         menu.append(
             {"label": f"{column_axis} across, {row_axis} up" if row_axis else f"{column_axis} alone", "slices": slices}
@@ -175,7 +175,7 @@ def _diagrams(report: Report) -> list[dict[str, Any]]:
 
 def _survivals(report: Report) -> list[dict[str, Any]]:
     found = []
-    for axis in [None, *(axis.name for axis in report.space)]:
+    for axis in [None, *(axis.name for axis in report.space if axis.name != "seed")]:
         groups = onset_groups(report.rows, axis)
         test = logrank(groups) if axis else None
         curves = [survival(label, *group) for label, group in groups.items()]
@@ -216,20 +216,14 @@ def _summary(report: Report) -> list[tuple[str, str, str]]:
     """Headline, number, and what stands below it."""
     numbers = report.summary()
     tiles = [("trials", f"{len(report.rows)}", f"of {report.asked}")]
-    tiles.append(("with CO", f"{numbers['co']:.0f}", "trials"))
-    if "p_co" in numbers:
-        interval = f"95 % interval {numbers['p_co_low']:.2f} to {numbers['p_co_high']:.2f}"
-        tiles.append(("P(CO) over all", f"{numbers['p_co']:.2f}", interval))
+    said = sum(map(clear, report.rows))
+    tiles.append(("with CO", f"{numbers['co']:.0f}", f"of {said} that broke or stayed healthy"))
     if "median_co_step" in numbers:
-        tiles.append(("median breaking point", f"{numbers['median_co_step']:.0f}", "steps"))
-    unclear = len(report.rows) - len(report.failed) - round(numbers["co"]) - _healthy(report)
+        tiles.append(("median breaking point", f"{numbers['median_co_step']:.0f}", "steps, of those that broke"))
+    unclear = len(report.rows) - len(report.failed) - said
     tiles += [("unclear", str(unclear), "diverged or never robust")] if unclear else []
     tiles.append(("failed", str(len(report.failed)), "trials"))
     return tiles
-
-
-def _healthy(report: Report) -> int:
-    return sum(row["state"] == "healthy" for row in report.rows if row["status"] != "failed")
 
 
 def _crossings(report: Report) -> list[str]:

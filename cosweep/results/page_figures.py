@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -10,8 +11,8 @@ from typing import Any
 from matplotlib.colors import to_hex
 
 from cosweep.results.breaking_line import MOST_POSITIONS, Scale
-from cosweep.results.breaking_points import Cell, PhaseDiagram, Value, format_value
-from cosweep.results.figures import MOST_LINES, colour, smooth_share
+from cosweep.results.breaking_points import Cell, PhaseDiagram, Value, drawn_at, format_value, place_of
+from cosweep.results.figures import MOST_LINES, colour, ends_of, smooth_share
 from cosweep.results.survival import Survival
 
 Figure = dict[str, Any]
@@ -50,7 +51,12 @@ def phase_caption(diagram: PhaseDiagram) -> str:
         text = f"{_MAP}. "
     else:
         text = f"{_MAP}; counts of trials that broke or stayed healthy, and the median step of their breaking points. "
-    text += _FIT.format(band="dashed" if diagram.row_axis else "grey") if diagram.lines else ""
+    text += _FIT.format(band="dashed" if diagram.row_axis else "grey") if _line_is_drawn(diagram) else ""
+    if any(cell.trials and not cell.told for cell in diagram.cells.values()):
+        text += "Without colour: most trials diverged or were never robust, and say nothing. "
+    missing = sum(bool(cell.trials) for cell in diagram.cells.values()) - len(diagram.points())
+    if diagram.row_axis and missing and max(len(diagram.rows), len(diagram.columns)) > MOST_POSITIONS:
+        text += f"{missing} places without a value on an axis are not drawn. "
     text += f"All values of {', '.join(diagram.pooled)} are thrown together. " if diagram.pooled else ""
     text += (
         ""
@@ -58,6 +64,12 @@ def phase_caption(diagram: PhaseDiagram) -> str:
         else "No breaking line is sought here: those of other axes had their share of the time. "
     )
     return text + _CLICK
+
+
+def _line_is_drawn(diagram: PhaseDiagram) -> bool:
+    """Points have a line over two numeric axes only."""
+    points = diagram.row_axis and max(len(diagram.rows), len(diagram.columns)) > MOST_POSITIONS
+    return any(line.y_scale is not None or not points for _, line in diagram.lines)
 
 
 def phase_plot(diagram: PhaseDiagram) -> Figure:
@@ -77,12 +89,10 @@ def _map_plot(diagram: PhaseDiagram) -> Figure:
         "type": "heatmap",
         **places,
         "z": [[_share(cell) for cell in row] for row in cells],
-        "text": [[_cell_text(cell) for cell in row] for row in cells],
         "customdata": [
             [[text, *(cell.trial_ids if cell else ())] for text, cell in zip(*pair, strict=True)]
             for pair in zip(texts, cells, strict=True)
         ],
-        "texttemplate": "%{text}",
         "hovertemplate": "%{customdata[0]}<extra></extra>",
         "zmin": 0,
         "zmax": 1,
@@ -93,22 +103,40 @@ def _map_plot(diagram: PhaseDiagram) -> Figure:
     x = _ticks(diagram.column_axis, diagram.columns)
     y = _ticks(diagram.row_axis, diagram.rows)
     height = min(max(320, 140 + 56 * len(diagram.rows)), 800)
-    return {"data": [shares, *_map_lines(diagram)], "layout": _layout(x, y, height=height)}
+    return {"data": [shares, *_map_lines(diagram), _map_texts(diagram)], "layout": _layout(x, y, height=height)}
+
+
+def _map_texts(diagram: PhaseDiagram) -> Figure:
+    """Counts above the lines; a map without any colour is not drawn by plotly, these are."""
+    places = list(itertools.product(range(len(diagram.rows)), range(len(diagram.columns))))
+    cells = [diagram.cells.get((diagram.rows[r], diagram.columns[c])) for r, c in places]
+    return {
+        "type": "scatter",
+        "mode": "text",
+        "x": [c for _, c in places],
+        "y": [r for r, _ in places],
+        "text": [_cell_text(cell) for cell in cells],
+        "textfont": {"color": ["white" if (_share(cell) or 0) > 0.55 else "black" for cell in cells]},
+        "customdata": [
+            [_hover(diagram, diagram.rows[r], diagram.columns[c]), *(cell.trial_ids if cell else ())]
+            for (r, c), cell in zip(places, cells, strict=True)
+        ],
+        "hovertemplate": "%{customdata[0]}<extra></extra>",
+        "showlegend": False,
+    }
 
 
 def _map_lines(diagram: PhaseDiagram) -> list[Figure]:
-    right, up = (sum(value is None for value in values) for values in (diagram.columns, diagram.rows))
     found: list[Figure] = []
     for row, line in diagram.lines:
-        x, y = [v + right for v in line.x], [v + up for v in line.y]
         if line.y_scale is not None:
+            x = [drawn_at(v, diagram.columns, line.x_scale) for v in line.x]
+            y = [drawn_at(v, diagram.rows, line.y_scale) for v in line.y]
             found += _contours(x, y, line.probability, smooth_share(line))
             continue
         place = diagram.rows.index(row)
         for crossing in line.crossings:
-            low, here, high = (
-                line.x_scale.to_position(v) + right for v in (crossing.low, crossing.value, crossing.high)
-            )
+            low, here, high = ends_of(crossing, diagram.columns, line.x_scale)
             found += [_stroke([here, here], [place - 0.45, place + 0.45], c, w) for c, w, _ in _LINES]
             found += [_stroke([low, high], [place - 0.38] * 2, c, w / 2) for c, w, _ in _LINES]
     return found
@@ -148,7 +176,7 @@ def _stroke(x: list[float], y: list[float], colour_name: str, width: float) -> F
 
 
 def _points_plot(diagram: PhaseDiagram) -> Figure:
-    found = [(row, column, cell) for (row, column), cell in diagram.cells.items() if cell.trials]
+    found = diagram.points()
     points: Figure = {
         "type": "scatter",
         "mode": "markers",
@@ -182,15 +210,11 @@ def _shares_plot(diagram: PhaseDiagram) -> Figure:
     cells = [(column, cell) for column, cell in cells if cell.trials]
     lines = diagram.lines
     scale = lines[0][1].x_scale if lines else None
-    right = sum(column is None for column in diagram.columns)
     even = scale is None or scale.kind == "positions"
-
-    def place(column: Value) -> float:
-        return diagram.columns.index(column) if even or scale is None else scale.to_position(float(column or 0))
 
     marks: Figure = {
         "type": "scatter" if lines else "bar",
-        "x": [place(column) for column, _ in cells],
+        "x": [place_of(column, diagram.columns, scale) for column, _ in cells],
         "y": [cell.probability for _, cell in cells],
         "customdata": [[_hover(diagram, None, column), *cell.trial_ids] for column, cell in cells],
         "hovertemplate": "%{customdata[0]}<extra></extra>",
@@ -210,13 +234,14 @@ def _shares_plot(diagram: PhaseDiagram) -> Figure:
     drawn: list[Figure] = [marks]
     shapes: list[Figure] = []
     for _, line in lines:
-        curve = {"x": [v + right for v in line.x], "y": _rounded([line.probability[0]])[0]}
+        curve = {
+            "x": [drawn_at(v, diagram.columns, line.x_scale) for v in line.x],
+            "y": _rounded([line.probability[0]])[0],
+        }
         dashed = {"color": "black", "dash": "dash", "width": 1}
         drawn.append({"type": "scatter", "mode": "lines", **curve, "line": dashed, **_QUIET})
         for crossing in line.crossings:
-            low, here, high = (
-                line.x_scale.to_position(v) + right for v in (crossing.low, crossing.value, crossing.high)
-            )
+            low, here, high = ends_of(crossing, diagram.columns, line.x_scale)
             ends = {"type": "rect", "yref": "paper", "y0": 0, "y1": 1, "layer": "below"}
             shapes.append({**ends, "x0": low, "x1": high, "fillcolor": "#ddd", "line": {"width": 0}})
             shapes.append(
@@ -224,6 +249,9 @@ def _shares_plot(diagram: PhaseDiagram) -> Figure:
             )
     if even:
         x = _ticks(diagram.column_axis, diagram.columns)
+        counts = [_cell_text(diagram.cells.get((None, column))) for column in diagram.columns]
+        if len(counts) <= MOST_POSITIONS:
+            x["ticktext"] = [f"{text}<br>{count}" for text, count in zip(x["ticktext"], counts, strict=True)]
     else:
         x = _position_ticks(
             diagram.column_axis, scale, [float(c) for c in diagram.columns if isinstance(c, (int, float))]
@@ -306,7 +334,7 @@ def _cell_text(cell: Cell | None) -> str:
 
 
 def _share(cell: Cell | None) -> float | None:
-    return cell.probability if cell is not None and cell.trials else None
+    return cell.probability if cell is not None and cell.told else None
 
 
 def _hex(number: int, count: int) -> str:

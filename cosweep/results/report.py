@@ -29,7 +29,8 @@ from cosweep.results.query import to_csv, to_parquet
 from cosweep.results.store import BadFile, Store
 from cosweep.results.survival import onset_groups, survival, survival_rows
 
-_POINTS = ("trial_id", "epsilon", "beta", "intervention", "method", "seed", "state", "co", "co_step", "co_step_low")
+_GIVEN = ("trial_id", "epsilon", "beta", "intervention", "method", "seed")
+_FOUND = ("state", "co", "co_step", "co_step_low", "co_step_high", "co_epoch", "co_reason")
 _MOST_PAIRS = 20
 _QUESTION = re.compile(r"^#\s*Question:\s*(.*?)(?:\s{2,}Answer:.*)?$", re.MULTILINE)
 
@@ -94,7 +95,10 @@ class Report:
         """Axes to draw up and across: the default, any two numeric ones, each alone, numeric by categorical."""
         numeric = [axis.name for axis in self.space if axis.numeric]
         others = [axis.name for axis in self.space if not axis.numeric]
-        pairs = [default_axes(self.space), *itertools.combinations(numeric, 2)]
+        together = [
+            pair for pair in itertools.combinations(numeric, 2) if any(None not in map(r.get, pair) for r in self.rows)
+        ]
+        pairs = [default_axes(self.space), *together]
         pairs += [(up, across) for up in others for across in numeric]
         pairs += [("", axis.name) for axis in self.space]
         yield from list(dict.fromkeys(pairs))[:_MOST_PAIRS]
@@ -119,7 +123,7 @@ class Report:
 
     def tables(self) -> dict[str, pa.Table]:
         """Name to table, without those that have no row."""
-        points = self.trials.select([*_POINTS, "co_step_high", "co_epoch", "co_reason"])
+        points = self.trials.select(dict.fromkeys([*_GIVEN, *(axis.name for axis in self.space), *_FOUND]))
         by_axis: list[str | None] = [axis.name for axis in self.space]
         groups = [pair for axis in by_axis or [None] for pair in onset_groups(self.rows, axis).items()]
         tables = {
@@ -157,12 +161,16 @@ class Report:
 
     def files(self) -> dict[str, bytes]:
         """File name to content: the page, figures as PNG and SVG, tables as CSV and Parquet."""
+        import matplotlib
+
         from cosweep.results.page import page
 
-        figures = self.figures()
+        with matplotlib.rc_context({"text.parse_math": False}):  # a dollar in a name of the user's is a dollar
+            figures = self.figures()
+            html = page(self, figures)
         tables = self.tables()
         return {
-            "report.html": page(self, figures),
+            "report.html": html,
             **figures,
             **{f"{name}.csv": to_csv(table) for name, table in tables.items()},
             **{f"{name}.parquet": to_parquet(table) for name, table in tables.items()},
@@ -212,7 +220,11 @@ def asked_trials(store: Store, sweep: str, record: dict[str, Any]) -> pa.Table:
 
 def write_report(store: Store, report: Report) -> dict[str, bytes]:
     """Write the report's files below ``reports/NAME`` and return them."""
+    folder = f"reports/{report.sweep}"
     files = report.files()
     for name, content in files.items():
-        store.write_bytes(f"reports/{report.sweep}/{name}", content)
+        store.write_bytes(f"{folder}/{name}", content)
+    for old in store.files.names(folder).keys() - files.keys():
+        if old.endswith((".png", ".svg", ".csv", ".parquet")):  # of an earlier report; others are not ours
+            store.files.delete(f"{folder}/{old}")
     return files

@@ -123,8 +123,14 @@ class Store:
         known = self.sweeps()
         if check_name(name) not in known:
             raise self.no_sweep(name, known)
-        record: dict[str, Any] = json.loads(self.files.read(f"sweeps/{name}.json"))
-        return record
+        path = f"sweeps/{name}.json"
+        try:
+            record: dict[str, Any] = json.loads(self.files.read(path))
+            return {"axes": [], **record, "trial_ids": list(record["trial_ids"])}
+        except (ValueError, KeyError, TypeError) as error:
+            raise CosweepError(
+                f"{self.files.shown(path)} is damaged ({error}); cosweep run with the sweep's definition writes it anew"
+            ) from error
 
     def write_pulse(self, sweep: str, pulse: dict[str, Any]) -> None:
         """Keep what a running driver says of itself, with the time now."""
@@ -135,7 +141,7 @@ class Store:
         """What :meth:`write_pulse` kept last; empty if nothing."""
         try:
             said: dict[str, Any] = json.loads(self.files.read(f"pulses/{check_name(sweep)}.json"))
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):  # none, or damaged: then nothing is known of a driver
             return {}
         return said
 

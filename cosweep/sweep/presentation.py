@@ -125,7 +125,7 @@ def _cell_text(cell: Cell) -> str:
 def breaking_point_table(report: Report) -> Table:
     """Every broken trial with its breaking point."""
     broken = [row for row in report.trials.to_pylist() if row["co"]]
-    told = [name for name in ("method", "intervention") if len(set(report.trials[name].to_pylist())) > 1]
+    told = [axis.name for axis in report.space if axis.name not in ("epsilon", "beta", "seed")]
     table = plain_table(title="breaking points (fgsm, pgd: last probe; robust: final evaluation)")
     for name in ("trial", *told):
         table.add_column(name, no_wrap=True)
@@ -135,7 +135,9 @@ def breaking_point_table(report: Report) -> Table:
         pixels = (format_value(name, row[name]) for name in ("epsilon", "beta"))
         place = (str(row["seed"]), row["state"], str(row["co_step"]), f"{row['co_epoch']:.1f}")
         accuracies = (f"{row[name]:.2f}" for name in ("fgsm_acc", "pgd_acc", "robust_acc"))
-        table.add_row(row["trial_id"], *(row[name] for name in told), *pixels, *place, *accuracies)
+        table.add_row(
+            row["trial_id"], *(escape(format_value(name, row.get(name))) for name in told), *pixels, *place, *accuracies
+        )
     if len(broken) > _MOST_BREAKING_POINTS:
         table.caption = f"{len(broken) - _MOST_BREAKING_POINTS} more in breaking_points.csv"
     return table

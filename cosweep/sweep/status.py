@@ -84,11 +84,13 @@ class SweepState:
     def cells(self, now: datetime) -> list[str]:
         """The row of the status table."""
         rate = self.rate()
-        time_left = "0s" if self.left <= 0 else "-" if not rate else format_seconds(self.left * 3600 / rate)
+        running = self.running(now)
+        unknown = not rate or running.startswith("silent")
+        time_left = "0s" if self.left <= 0 else "-" if unknown or not rate else format_seconds(self.left * 3600 / rate)
         return [
             self.name,
             f"{len(self.good)} of {self.asked}",
-            self.running(now),
+            running,
             _counts(self.rows, "status"),
             _counts(self.good, "state"),
             str(sum(bool(row["co"]) for row in self.good)),

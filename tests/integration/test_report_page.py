@@ -157,6 +157,12 @@ def test_text_of_a_definition_is_text(wide: Shown) -> None:
     assert "name: made <&>" in wide.page.locator("#asked pre").inner_text()
 
 
+def test_no_button_sends_the_figure_away(wide: Shown) -> None:
+    buttons = wide.page.locator(".modebar-btn").evaluate_all("found => found.map(b => b.dataset.title || '')")
+    assert "Download plot as a png" in buttons
+    assert not [title for title in buttons if "loud" in title or "hare" in title]
+
+
 def test_on_a_phone_nothing_is_cut(browser: Browser, file: Path) -> None:
     shown = Shown(browser.new_page(viewport={"width": 390, "height": 844}), file)
     assert shown.overflow() <= 0

@@ -8,22 +8,26 @@ import struct
 from collections.abc import Sequence
 from typing import Any
 
+import matplotlib
 import pytest
 
+from cosweep.results.breaking_line import Scale
 from cosweep.results.breaking_points import (
     MOST_SLICES,
     Cell,
     PhaseDiagram,
     default_axes,
     describe,
+    drawn_at,
     format_value,
     phase_diagrams,
     phase_rows,
+    place_of,
     places,
     space_axes,
 )
 from cosweep.results.figures import image_files, phase_figure
-from cosweep.results.page_figures import phase_plot
+from cosweep.results.page_figures import phase_caption, phase_plot
 from tests.results.rows import broken_row, trial_row
 
 ROWS = [
@@ -187,6 +191,58 @@ def test_rows_that_are_no_numbers_have_a_line_each() -> None:
     made = diagram(["method", "beta"], band("method", ("fgsm", "rs_fgsm")))
     assert [row for row, _ in made.lines] == ["fgsm", "rs_fgsm"]
     assert {row["method"] for row in made.crossing_rows()} == {"fgsm", "rs_fgsm"}
+
+
+def test_lines_are_drawn_where_the_values_are_however_many_places_say_nothing() -> None:
+    grid = Scale.of([0.1, 0.3])
+    columns = (None, 0.1, 0.2, 0.3)  # None, and 0.2 of which no trial says anything, are drawn but not fitted
+    assert [drawn_at(p, columns, grid) for p in (-0.5, 0, 0.5, 1, 1.5)] == [0.5, 1, 2, 3, 3.5]
+    assert [place_of(v, columns, grid) for v in columns] == [0, 1, 2, 3]
+    many = Scale.of([10.0**i for i in range(-8, 9)])
+    assert many.kind == "log"
+    assert (place_of(100.0, (None, 100.0), many), drawn_at(2.0, (None, 100.0), many)) == (2, 2)
+    assert place_of(None, (None, 100.0), many) < -8
+
+
+def test_an_axis_that_only_some_trials_have_is_drawn_by_both_renderers() -> None:
+    rows = [trial_row("none", lambda_=None)] + [
+        (broken_row if i > 10 else trial_row)(str(i), lambda_=10.0 ** (i / 4 - 3)) for i in range(20)
+    ]
+    made = diagram(["lambda_"], rows)
+    assert png([made]).startswith(b"\x89PNG")
+    marks = phase_plot(made)["data"][0]
+    assert len(marks["x"]) == 21
+    assert all(math.isfinite(x) for x in marks["x"])
+
+
+def test_the_seed_alone_has_no_breaking_line() -> None:
+    rows = [(broken_row if seed % 2 else trial_row)(str(seed), seed=seed) for seed in range(8)]
+    assert diagram(["seed"], rows).lines == []
+
+
+def test_a_place_of_which_most_trials_say_nothing_has_no_colour_but_its_counts() -> None:
+    unclear = [trial_row(f"u{i}", beta=0.1, epsilon=0.3, state="diverged", seed=i) for i in range(4)]
+    rows = [*unclear, broken_row("b", beta=0.1, epsilon=0.3, seed=9), trial_row("c", beta=0.0, epsilon=0.3)]
+    made = diagram(["epsilon", "beta"], [*rows, trial_row("d", beta=0.0, epsilon=0.2)])
+    plot = phase_plot(made)
+    assert plot["data"][0]["z"] == [[0.0, None], [0.0, None]]
+    assert "1 of 1<br>step 20<br>4 unclear" in plot["data"][-1]["text"]
+    assert "Without colour" in phase_caption(made)
+
+
+def test_names_of_the_user_are_text_in_every_figure() -> None:
+    rows = [
+        (broken_row if name < "b" else trial_row)(f"{name}{s}", method=name, seed=s)
+        for name in ("$\\frac{$", "<b>x</b>")
+        for s in (0, 1)
+    ]
+    made = diagram(["method"], rows)
+    with matplotlib.rc_context({"text.parse_math": False}):
+        assert png([made]).startswith(b"\x89PNG")
+    assert [t.split("<br>")[0] for t in phase_plot(made)["layout"]["xaxis"]["ticktext"]] == [
+        "$\\frac{$",
+        "&lt;b&gt;x&lt;/b&gt;",
+    ]
 
 
 def test_a_row_of_which_no_trial_says_whether_it_broke_is_passed_over() -> None:

@@ -17,7 +17,8 @@
   library.textContent = await unpack("plotly-packed");
   document.head.append(library);
   const data = JSON.parse(await unpack("data-packed"));
-  const CONFIG = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d"] };
+  const CONFIG = { responsive: true, displaylogo: false, plotlyServerURL: "",
+    modeBarButtonsToRemove: ["select2d", "lasso2d", "sendChartToCloud"] };
 
   const bar = { orientation: "h", y: 1.02, yanchor: "bottom", thickness: 10, len: 1, title: { text: "P(CO)", side: "top" } };
   const narrow = (trace) => {
@@ -58,6 +59,7 @@
     const anchor = document.createElement("a");
     anchor.href = `#trial=${id}`;
     anchor.textContent = id;
+    anchor.onclick = () => { if (location.hash === anchor.hash) fromAddress(true); };
     return anchor;
   };
   if (data.diagrams.length) {
@@ -71,7 +73,7 @@
     });
   } else {
     byId("where").querySelector(".controls").remove();
-    byId("phase").textContent = "No trial has finished yet.";
+    byId("phase").textContent = data.trials.length ? "All trials failed." : "No trial has finished yet.";
   }
 
   // --- when ---
@@ -184,7 +186,8 @@
       const same = Math.abs(gap) <= 1e-9 * Math.abs(limit);
       return { "<": gap < 0 && !same, ">": gap > 0 && !same, "<=": gap < 0 || same, ">=": gap > 0 || same, "=": same }[compared[1]];
     }
-    return shown(kind, value).toLowerCase().includes(filter.replace(/^=/, "").toLowerCase());
+    const text = shown(kind, value).toLowerCase();
+    return compared && compared[1] === "=" ? text === compared[2].trim().toLowerCase() : text.includes(filter.toLowerCase());
   };
   const compare = (a, b) => {
     if (a === null || b === null) return (a === null) - (b === null);
