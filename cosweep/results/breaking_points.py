@@ -145,7 +145,13 @@ class PhaseDiagram:
             }
             for row, line in self.lines
             for crossing in line.crossings
+            if row is not None or self._shows_both(crossing.row)
         ]
+
+    def _shows_both(self, row: Value) -> bool:
+        """Whether some trials of a row broke and some did not; elsewhere the line is drawn from other rows alone."""
+        cells = [cell for (up, _), cell in self.cells.items() if up == row]
+        return not cells or 0 < sum(cell.broken for cell in cells) < sum(cell.trials for cell in cells)
 
 
 def place_of(value: Value, values: Sequence[Value], scale: Scale | None) -> float:

@@ -195,9 +195,18 @@ def _acting(trial: Row) -> list[dict[str, Any]]:
     return acting
 
 
-def _strength(interventions: list[dict[str, Any]]) -> list[tuple[str, float, float, str]]:
+def _strength(interventions: list[dict[str, Any]]) -> list[tuple[str, float, float, list[float], str]]:
     """Sort key: by kinds, then from weak to strong; a pass filter changes less the more it keeps."""
-    return [(i["kind"], i.get("beta", 0.0), -i.get("bandwidth", 0), json.dumps(i)) for i in interventions]
+    return [
+        (
+            i["kind"],
+            i.get("beta", 0.0),
+            -i.get("bandwidth", 0),
+            [float(i[name]) for name in sorted(i) if isinstance(i[name], (int, float))],
+            json.dumps(i),
+        )
+        for i in interventions
+    ]
 
 
 def _told(lists: Iterable[list[dict[str, Any]]]) -> list[str]:

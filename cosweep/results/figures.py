@@ -112,7 +112,9 @@ def _draw_map(panel: Axes, diagram: PhaseDiagram) -> AxesImage:
     for (r, row), (c, column) in itertools.product(enumerate(diagram.rows), enumerate(diagram.columns)):
         cell = diagram.cells.get((row, column))
         text = "no trial" if cell is None else _cell_text(cell)
-        ground = image.cmap(grid[r][c])  # behind the text, so that it can be read where a line crosses it
+        ground = (
+            "white" if math.isnan(grid[r][c]) else image.cmap(grid[r][c])
+        )  # behind the text, so that it can be read where a line crosses it
         style: dict[str, Any] = {"bbox": {"facecolor": ground, "edgecolor": "none", "alpha": 0.75, "pad": 1}}
         style["color"] = "white" if grid[r][c] > 0.55 else "black"
         panel.text(c, r, text, ha="center", va="center", fontsize=8, zorder=5, **style)

@@ -187,6 +187,12 @@ def test_a_band_has_a_lower_and_an_upper_end_in_each_row() -> None:
     assert [value for _, _, value in found] == pytest.approx([0.05, 0.25] * 2, abs=0.02)
 
 
+def test_a_row_that_shows_one_outcome_only_tells_no_crossing() -> None:
+    held = [trial_row(f"h{x}{s}", epsilon=0.2, beta=x, seed=s) for x in (0.0, 0.1, 0.2, 0.3) for s in range(4)]
+    made = diagram(["epsilon", "beta"], held + band("epsilon", (0.3, 0.4)))
+    assert {row["epsilon"] for row in made.crossing_rows()} == {0.3, 0.4}
+
+
 def test_rows_that_are_no_numbers_have_a_line_each() -> None:
     made = diagram(["method", "beta"], band("method", ("fgsm", "rs_fgsm")))
     assert [row for row, _ in made.lines] == ["fgsm", "rs_fgsm"]

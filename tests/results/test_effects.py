@@ -250,5 +250,11 @@ def test_the_order_of_the_trials_does_not_matter() -> None:
     assert effect_rows(effects(trials)) == effect_rows(effects(shuffled))
 
 
+def test_treatments_come_in_order_of_their_numbers() -> None:
+    grouped = [{"kind": "grouped", "beta": 0.1, "groups": groups} for groups in (10, 2, 5)]
+    found = effects([trial(), *(trial(one) for one in grouped)])
+    assert [effect.treatment.rpartition(" ")[2] for effect in found] == ["2", "5", "10"]
+
+
 def test_no_trial_has_no_effect() -> None:
     assert effects([]) == []
