@@ -2,8 +2,8 @@
 
     python benchmarks/mlflow_logging.py [--trials 1000] [--probes 100] [--sweep 300] [--repeats 3]
 
-Prints two Markdown tables. The first logs trials one after the other. The second runs trials that do nothing through
-Ray Tune, which is the worst case: nothing but Tune's own work hides what MLflow takes.
+Prints Markdown tables. The first logs trials one after the other. The others run trials through Ray Tune: such that do
+nothing, the worst case, and such that compute. The server shares the machine's cores with them, as it need not.
 """
 
 from __future__ import annotations
@@ -56,11 +56,8 @@ def main() -> None:
                 wall, cpu = logged(store, ids, uri)
             each = wall / options.trials
             print(f"| {kind} | {1000 * each:.0f} | {points / each:.0f} | {cpu / wall:.0%} |", flush=True)
-        print(f"\nA sweep of {options.sweep} trials that do nothing, {REPORTS} reports each, two at once:\n")
-        print(
-            "| MLflow | seconds | more than without | logged after the last trial in | missed |\n|---|---|---|---|---|"
-        )
-        sweeps(store, ids[: options.sweep], folder, options.repeats)
+        sweeps(store, ids[: options.sweep], 0.0, folder / "idle", options.repeats)
+        sweeps(store, ids[: options.sweep // 3], options.work, folder / "working", options.repeats)
 
 
 def parsed() -> argparse.Namespace:
@@ -68,6 +65,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--trials", type=int, default=1000)
     parser.add_argument("--probes", type=int, default=100, help="a trial")
     parser.add_argument("--sweep", type=int, default=300, help="trials of the sweep")
+    parser.add_argument("--work", type=float, default=0.5, help="seconds of a trial in the sweep that computes")
     parser.add_argument("--repeats", type=int, default=3)
     return parser.parse_args()
 
@@ -102,11 +100,11 @@ def probe(number: int, trial: int) -> dict[str, object]:
 
 @contextmanager
 def mlflow(kind: str, folder: Path) -> Iterator[str]:
-    """Address of an empty MLflow store."""
+    """Address of an empty MLflow store; empty for none."""
     folder.mkdir()
     database = f"sqlite:///{folder / 'mlflow.db'}"
-    if kind == "SQLite":
-        yield database
+    if kind != "server":
+        yield database if kind == "SQLite" else ""
         return
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -144,26 +142,26 @@ def logged(store: Store, ids: list[str], uri: str) -> tuple[float, float]:
     return time.perf_counter() - wall, time.process_time() - cpu
 
 
-def sweeps(store: Store, ids: list[str], folder: Path, repeats: int) -> None:
-    """Run the sweep with each kind of MLflow in turn, and print medians."""
+def sweeps(store: Store, ids: list[str], work: float, folder: Path, repeats: int) -> None:
+    """Run a sweep with each kind of MLflow in turn, and print medians."""
     found: dict[str, list[tuple[float, float, int]]] = {"none": [], "SQLite": [], "server": []}
     report = make_report(store, SWEEP)
+    folder.mkdir()
     for repeat in range(repeats):
         for kind, results in found.items():
-            with connected():
-                if kind == "none":
-                    results.append((swept(ids, None), 0.0, 0))
-                    continue
-                with mlflow(kind, folder / f"sweep-{kind}-{repeat}") as uri:
-                    tracker = Tracker(store, SWEEP, uri)
-                    seconds = swept(ids, tracker)
-                    start = time.perf_counter()
-                    missed = tracker.finish(report, {}, 600)
-                    results.append((seconds, time.perf_counter() - start, missed))
+            with connected(), mlflow(kind, folder / f"{kind}-{repeat}") as uri:
+                tracker = Tracker(store, SWEEP, uri) if uri else None
+                seconds = swept(ids, work, tracker)
+                start = time.perf_counter()
+                missed = tracker.finish(report, {}, 600) if tracker else 0
+                results.append((seconds, time.perf_counter() - start, missed))
+    print(f"\nA sweep of {len(ids)} trials that compute for {work:g} s, {REPORTS} reports each, two at once:\n")
+    print("| MLflow | seconds | more than without, a trial | all logged after | missed |\n|---|---|---|---|---|")
     without = statistics.median(seconds for seconds, _, _ in found["none"])
     for kind, results in found.items():
         seconds, after, missed = (statistics.median(column) for column in zip(*results, strict=True))
-        print(f"| {kind} | {seconds:.1f} | {seconds - without:+.1f} s | {after:.1f} s | {missed:.0f} |", flush=True)
+        more = 1000 * (seconds - without) / len(ids)
+        print(f"| {kind} | {seconds:.1f} | {more:+.0f} ms | {after:.1f} s | {missed:.0f} |", flush=True)
 
 
 class Logging(tune.Callback):  # type: ignore[misc]
@@ -180,12 +178,12 @@ class Logging(tune.Callback):  # type: ignore[misc]
             self._tracker.trial_finished(trial.config["id"])
 
 
-def swept(ids: list[str], tracker: Tracker | None) -> float:
+def swept(ids: list[str], work: float, tracker: Tracker | None) -> float:
     """Seconds of a Tune run over the trials."""
     with tempfile.TemporaryDirectory() as scratch:
         start = time.perf_counter()
         tune.Tuner(
-            tune.with_resources(idle_trial, {"cpu": 1}),
+            tune.with_resources(tune.with_parameters(made_up_trial, work=work), {"cpu": 1}),
             param_space={"id": tune.grid_search(ids)},
             tune_config=tune.TuneConfig(reuse_actors=True),
             run_config=tune.RunConfig(storage_path=scratch, callbacks=[Logging(tracker)], verbose=0),
@@ -193,8 +191,12 @@ def swept(ids: list[str], tracker: Tracker | None) -> float:
         return time.perf_counter() - start
 
 
-def idle_trial(config: dict[str, Any]) -> None:
+def made_up_trial(config: dict[str, Any], work: float) -> None:
+    """Takes so many seconds of CPU, which another process may stretch."""
     for number in range(REPORTS):
+        until = time.process_time() + work / REPORTS
+        while time.process_time() < until:
+            pass
         tune.report({"trained": number})
 
 

@@ -41,14 +41,18 @@ def home_link(server: str) -> str:
 
 
 def sweep_links(server: str, experiment_id: str, parent_id: str | None) -> dict[str, str]:
-    """Addresses of a sweep's saved views, and of the report if there is a parent run."""
-    experiment = f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs"
+    """Addresses of a sweep's saved views and report; without a parent run, nothing was logged and there are none."""
+    runs = f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs"
+    if parent_id is None:
+        return {"trials": f"{runs}?{urlencode({'workflowType': _WORKFLOW})}"}
     table = urlencode({"viewStateShareKey": _TABLE, "workflowType": _WORKFLOW})
     charts = urlencode({"viewStateShareKey": _CHARTS, "compareRunsMode": "CHART", "workflowType": _WORKFLOW})
-    links = {"trials": f"{experiment}?{table}", "charts": f"{experiment}?{charts}"}
-    if parent_id is not None:
-        links["report"] = f"{experiment}/{parent_id}/artifacts/report.html?workflowType={_WORKFLOW}"
-    return links
+    report = urlencode({"workflowType": _WORKFLOW})
+    return {
+        "trials": f"{runs}?{table}",
+        "charts": f"{runs}?{charts}",
+        "report": f"{runs}/{parent_id}/artifacts/report.html?{report}",
+    }
 
 
 def saved_views(axes: Sequence[str], created: int) -> dict[str, str]:

@@ -78,6 +78,9 @@ class Tracker:
         """
         self._put(Job("begin"))
         self.catch_up(self._missed())  # MLflow may be back
+        sent = {job.content for job in self._sent if job.kind in _TRIALS}
+        # Trials that ended while an interrupt gave them up have a row, of which nobody told.
+        self.catch_up(row["trial_id"] for row in report.rows if row["trial_id"] not in sent)
         self._put(Job("summary", (Summary.of(report), files)))
         try:
             self._wait(patience)

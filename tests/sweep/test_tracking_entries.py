@@ -139,7 +139,8 @@ def test_links_open_the_views_and_the_report() -> None:
     assert links["trials"].startswith("http://localhost:5000/#/experiments/3/runs?viewStateShareKey=trials&")
     assert "compareRunsMode=CHART" in links["charts"]
     assert "/runs/abc/artifacts/report.html" in links["report"]
-    assert "report" not in sweep_links("http://localhost:5000", "3", None)
+    assert sweep_links("http://localhost:5000", "3", None).keys() == {"trials"}
+    assert "viewStateShareKey" not in sweep_links("http://localhost:5000", "3", None)["trials"]
 
 
 def report(store: Store, **options: Any) -> Report:
