@@ -86,11 +86,12 @@ def test_the_table_shows_names_states_and_breaking_points(browser: Browser, link
     shown = Shown(browser, links["trials"])
     rows = shown.page.locator(".ag-center-cols-container .ag-row")
     rows.nth(20).wait_for(timeout=60_000)
-    heads = shown.page.locator(".ag-header").inner_text().split("\n")
-    assert {"state", "co_step", "pgd_acc", "robust_acc", "epsilon", "beta", "seed"} <= set(heads)
-    first = rows.first.inner_text().split("\n")
-    assert first[:2] == ["co", "50"]
-    assert {"64/255", "16/255"} <= set(first)
+    # The grid fills its columns after its rows, and keeps rows in the order in which it made them.
+    header, first = shown.page.locator(".ag-header"), shown.page.locator(".ag-center-cols-container [row-index='0']")
+    columns = {"state", "co_step", "pgd_acc", "robust_acc", "epsilon", "beta", "seed"}
+    wait_for(lambda: columns <= set(header.inner_text().split("\n")), 60)
+    wait_for(lambda: first.inner_text().split("\n")[:2] == ["co", "50"], 60)
+    assert {"64/255", "16/255"} <= set(first.inner_text().split("\n"))
     names = shown.page.locator(".ag-pinned-left-cols-container").inner_text()
     assert "epsilon 80/255 beta 16/255 seed 0" in names
     assert shown.page.get_by_text("matching runs").inner_text() == "30 matching runs"
