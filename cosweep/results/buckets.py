@@ -18,10 +18,9 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from cosweep.errors import CosweepError
-from cosweep.results.files import Files, Stamp
+from cosweep.results.files import BusyError, Files, Stamp, slug
 
-LOCK_SECONDS = 600.0
-"""After this long a lock is taken for that of a process that was killed."""
+_LOOK_SECONDS = 5.0
 
 
 class ObjectFiles(Files):
@@ -106,39 +105,56 @@ class ObjectFiles(Files):
             self._fs.delete_file(self.shown(path))
 
     @contextmanager
-    def exclusive(self) -> Iterator[Callable[[], None]]:
+    def exclusive(self, name: str, seconds: float, *, wait: bool = False) -> Iterator[Callable[[], None]]:
         """Each process leaves a sign, then looks for others: of two that come at once, at least one sees the other."""
-        mine = f"locks/{uuid.uuid4().hex}.json"
+        mine = f"locks/{slug(name)}/{uuid.uuid4().hex}.json"
         owner = json.dumps({"host": socket.gethostname(), "process": os.getpid()}).encode()
         renewed = time.monotonic()
 
         def still_in() -> None:
             nonlocal renewed
-            age = time.monotonic() - renewed
-            if age > LOCK_SECONDS:
-                raise CosweepError(f"compaction of {self.address} stood still for {age:.0f} s and gave up")
-            if age > LOCK_SECONDS / 4:
-                self.write(mine, owner)
-                renewed = time.monotonic()
+            if time.monotonic() - renewed < seconds / 4:
+                return
+            if self.stamp(mine) is None:
+                raise BusyError(f"another {name} took {self.address} over, since this one had stood still")
+            self.write(mine, owner)
+            renewed = time.monotonic()
 
         try:
             self.write(mine, owner)
-            self._refuse_others(mine)
+            seen: dict[str, Stamp] = {}
+            while others := self._other_signs(name, seconds, mine):
+                if not wait or any(seen.get(sign, stamp) != stamp for sign, stamp in others.items()):
+                    raise self._busy(name, seconds, min(others))
+                seen = others | seen
+                time.sleep(min(_LOOK_SECONDS, seconds / 8))
+                self.write(mine, owner)
+            renewed = time.monotonic()
             yield still_in
         finally:
             self.delete(mine)
 
-    def _refuse_others(self, mine: str) -> None:
-        signs = {f"locks/{name}": stamp for name, stamp in self.names("locks").items()}
+    def _other_signs(self, name: str, seconds: float, mine: str) -> dict[str, Stamp]:
+        """Signs of others that may live; removes those that do not."""
+        folder = f"locks/{slug(name)}"
+        signs = {f"{folder}/{sign}": stamp for sign, stamp in self.names(folder).items()}
         # Both times are the server's, so that clocks need not agree.
         now = signs[mine].changed if mine in signs else 0
-        for other in signs.keys() - {mine}:
-            if (now - signs[other].changed) / 1e9 < LOCK_SECONDS:
-                raise CosweepError(
-                    f"another compaction of {self.address} is under way; if it was killed, wait "
-                    f"{LOCK_SECONDS / 60:.0f} minutes or delete {self.shown(other)}"
-                )
-            self.delete(other)
+        old = {sign for sign, stamp in signs.items() if (now - stamp.changed) / 1e9 >= seconds}
+        for sign in old:
+            self.delete(sign)
+        return {sign: stamp for sign, stamp in signs.items() if sign not in old and sign != mine}
+
+    def _busy(self, name: str, seconds: float, sign: str) -> BusyError:
+        try:
+            owner = json.loads(self.read(sign))
+            who = f"process {owner['process']} on {owner['host']}"
+        except (FileNotFoundError, ValueError, KeyError, TypeError):  # ended since, or not ours
+            who = "its owner"
+        return BusyError(
+            f"another {name} works on {self.address}: {who}. If that was killed, wait {seconds:.0f} s "
+            f"or delete {self.shown(sign)}"
+        )
 
 
 def _object_stamp(info: pafs.FileInfo) -> Stamp:

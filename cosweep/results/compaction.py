@@ -34,6 +34,8 @@ _ORDER = ("curves", "snapshots", "trials")
 # Trials merged at a time. They make a row group: small enough to find one trial in, and to hold in memory.
 _AT_ONCE = {"curves": 200, "snapshots": 50, "trials": 1000}
 _REMOVERS = 8
+LOCK_SECONDS = 600.0
+"""After this long without a sign of life in a bucket a compaction is taken for killed."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def compact_sweep(store: Store, sweep: str, progress: Progress = lambda *_: None
     """
     partitions = [store.partition(kind, sweep) for kind in _ORDER]
     try:
-        with store.files.exclusive() as alone:
+        with store.files.exclusive("compaction", LOCK_SECONDS) as alone:
             finished = _finished(store.partition("trials", sweep))
             clocks = [_Clock(partition) for partition in partitions]
             merged_files = []

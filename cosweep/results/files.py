@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 import uuid
 from abc import ABC, abstractmethod
@@ -24,6 +25,10 @@ class Stamp(NamedTuple):
     size: int
     changed: int
     inode: int = 0
+
+
+class BusyError(CosweepError):
+    """Another process does what one at a time may do."""
 
 
 class Files(ABC):
@@ -94,11 +99,18 @@ class Files(ABC):
         """Remove a file, if it is there."""
 
     @abstractmethod
-    def exclusive(self) -> AbstractContextManager[Callable[[], None]]:
+    def exclusive(self, name: str, seconds: float, *, wait: bool = False) -> AbstractContextManager[Callable[[], None]]:
         """Context of which one process at a time is in, with a function that raises if it no longer is.
 
+        Args:
+            name: What is done in it; part of file names.
+            seconds: Where only signs of life can be left: after how long without one, by that function, a process
+                is taken for dead.
+            wait: Whether to wait so long, and see whether a process lives that has left one.
+
         Raises:
-            CosweepError: If another process is in it, or there are no locks.
+            BusyError: If another process is in it.
+            CosweepError: If there are no locks.
         """
 
 
@@ -180,20 +192,29 @@ class LocalFiles(Files):
         (self.folder / path).unlink(missing_ok=True)
 
     @contextmanager
-    def exclusive(self) -> Iterator[Callable[[], None]]:
+    def exclusive(self, name: str, seconds: float, *, wait: bool = False) -> Iterator[Callable[[], None]]:
         import fcntl
 
         # The kernel lets go of the lock when its process ends, however it does; so the file can stay.
-        path = self.folder / ".lock"
+        path = self.folder / f".{slug(name)}.lock"
         with ExitStack() as stack:
             try:
-                file = stack.enter_context(path.open("ab"))
+                file = stack.enter_context(path.open("a+"))
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                file.truncate(0)
+                file.write(f"process {os.getpid()} on {socket.gethostname()}")
+                file.flush()
             except BlockingIOError:
-                raise CosweepError(f"another compaction of {self.address} is under way") from None
+                file.seek(0)
+                raise BusyError(f"another {name} works on {self.address}: {file.read() or 'its owner'}") from None
             except OSError as error:
                 raise CosweepError(f"{path} cannot be locked ({error})") from error
             yield lambda: None
+
+
+def slug(name: str) -> str:
+    """A name as part of a path."""
+    return name.replace(" ", "-")
 
 
 def _stamp(found: os.stat_result) -> Stamp:

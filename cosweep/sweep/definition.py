@@ -25,10 +25,18 @@ class SearchSpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class ResourcesSpec(Spec):
-    """What one trial takes of the cluster; fractions let trials share."""
+    """What one trial takes of the cluster; fractions let trials share.
+
+    Attributes:
+        cpu, gpu: Cores and devices. A trial with a part of a device may use that part of its memory.
+        memory: Gigabytes of the machine's memory that are kept for it, and that it may not exceed; null is no limit.
+        time_limit: Seconds after which its worker is ended and the trial tried again; null is no limit.
+    """
 
     cpu: float = number(1.0, low=0.001)
     gpu: float = number(0.0, low=0.0)
+    memory: float | None = number(None, above=0.0)
+    time_limit: float | None = number(None, above=0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +52,16 @@ class TrackingSpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class ResultsSpec(Spec):
-    """Where the tables go: a folder, or an s3:// or gs:// location."""
+    """Where the tables go.
+
+    Attributes:
+        root: A folder, or an s3:// or gs:// location.
+        checkpoint_seconds: How often a trial keeps its training there, to be carried on after its machine was lost;
+            null is never.
+    """
 
     root: str = "results"
+    checkpoint_seconds: float | None = number(300.0, low=0.0)
 
     def faults(self) -> Iterator[Fault]:
         """Why the address cannot stand in a definition."""

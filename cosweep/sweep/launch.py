@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -17,6 +17,7 @@ from cosweep.errors import CosweepError, Fault, SpecError
 from cosweep.metrics import TrialStatus
 from cosweep.results.report import Report, make_report, write_report
 from cosweep.results.store import Store
+from cosweep.sweep.checkpoints import remove_ended
 from cosweep.sweep.cluster import concurrent_trials, connected, graceful_sigterm, local_node
 from cosweep.sweep.definition import Sweep
 from cosweep.sweep.progress import ProgressDisplay, Tally, format_seconds
@@ -24,8 +25,12 @@ from cosweep.sweep.tracking import Tracker, tracking_uri, uri_to_keep
 from cosweep.training import TrialSpec
 from cosweep.training.checks import Checker
 
-WORKER_RESTARTS = 2
-"""How often a trial is run again after its worker process died."""
+if TYPE_CHECKING:
+    from cosweep.sweep.monitor import Monitor
+    from cosweep.sweep.trainable import Setting
+
+DRIVER_SECONDS = 60.0
+"""After this long without a sign of life in a bucket a driver is taken for dead."""
 _MLFLOW_PATIENCE_SECONDS = 60.0
 
 
@@ -87,8 +92,22 @@ def run_sweep(sweep: Sweep, console: Console) -> Outcome:
     with console.status("loading data"):
         datasets = load_datasets(sweep.trials)
         hashes = {key: dataset.fingerprint() for key, dataset in datasets.items()}
+    refuse_other_data(sweep, finished_trials(sweep, store), hashes)
+    store.create()
+    with store.files.exclusive(f"run of {sweep.name}", DRIVER_SECONDS, wait=True) as still_in:
+        return _run_alone(sweep, datasets, hashes, store, console, still_in)
+
+
+def _run_alone(
+    sweep: Sweep,
+    datasets: Mapping[str, Dataset],
+    hashes: Mapping[str, str],
+    store: Store,
+    console: Console,
+    still_in: Callable[[], None],
+) -> Outcome:
+    """Run what is left of a sweep that no other driver works on."""
     done = finished_trials(sweep, store)
-    refuse_other_data(sweep, done, hashes)
     left = [spec for spec in sweep.trials if spec.trial_id not in done]
     uri = tracking_uri(store, sweep.tracking.uri)
     if left:
@@ -103,10 +122,13 @@ def run_sweep(sweep: Sweep, console: Console) -> Outcome:
                 f"{len(left)} to run, {at_once} at once",
                 highlight=False,
             )
+            from cosweep.sweep.monitor import Monitor  # imports Ray, which reads settings that connected() makes
+
             tracker = _begin(sweep, store, uri, done)
             broken = sum(bool(row["co"]) for row in done.values())
             tally = Tally(total=len(sweep.trials), done=len(done), earlier=len(done), broken=broken)
-            seconds = _run_trials(sweep, left, datasets, hashes, store, tracker, ProgressDisplay(tally, console))
+            monitor = Monitor(ProgressDisplay(tally, console), store, sweep, hashes, tracker, still_in)
+            seconds = _run_trials(sweep, left, datasets, hashes, store, monitor)
             console.print(f"trials ended after {format_seconds(seconds)}", highlight=False)
     else:
         console.print(f"{sweep.name}: all {len(sweep.trials)} trials are done already", highlight=False)
@@ -115,9 +137,9 @@ def run_sweep(sweep: Sweep, console: Console) -> Outcome:
         return _conclude(sweep, store, tracker, uri)
 
 
-def _begin(sweep: Sweep, store: Store, uri: str | None, done: Iterable[str]) -> Tracker | None:
-    """Make the results folder, keep what is asked, and start the tracker; the first things to be written."""
-    store.create()
+def _begin(sweep: Sweep, store: Store, uri: str | None, done: Collection[str]) -> Tracker | None:
+    """Keep what is asked, and start the tracker."""
+    remove_ended(store, sweep.name, done)
     store.write_sweep(sweep.name, {**sweep.record(), "mlflow_uri": uri_to_keep(store, uri)})
     if uri is None:
         return None
@@ -144,49 +166,53 @@ def _run_trials(
     datasets: Mapping[str, Dataset],
     hashes: Mapping[str, str],
     store: Store,
-    tracker: Tracker | None,
-    display: ProgressDisplay,
+    monitor: Monitor,
 ) -> float:
-    """Have Tune run the trials; returns the seconds it took."""
+    """Have Tune run the trials, and those that ran out of memory again, alone; the seconds it took."""
     import ray
+
+    from cosweep.sweep.trainable import Setting
+
+    shared = {key: (ray.put(dataset), hashes[key]) for key, dataset in datasets.items()}
+    root = str(store.local_path) if store.local_path else store.location
+    setting = Setting(sweep.name, root, sweep.resources, sweep.results.checkpoint_seconds, shared)
+    started = time.monotonic()
+    with ExitStack() as stack:
+        stack.enter_context(graceful_sigterm())
+        stack.enter_context(monitor.display)
+        _tune(setting, left, monitor)
+        if monitor.out_of_memory and not monitor.interrupted:
+            again = [spec for spec in left if spec.trial_id in monitor.out_of_memory]
+            _tune(setting.alone(), again, monitor)
+    return time.monotonic() - started
+
+
+def _tune(setting: Setting, specs: list[TrialSpec], monitor: Monitor) -> None:
     from ray import tune
 
-    from cosweep.sweep.monitor import Monitor
+    from cosweep.sweep.failures import WORKER_RESTARTS
     from cosweep.sweep.stopper import VerdictStopper
     from cosweep.sweep.trainable import train_trial
 
-    resources = sweep.resources
-    shared = {key: (ray.put(dataset), hashes[key]) for key, dataset in datasets.items()}
-    root = str(store.local_path) if store.local_path else store.location
-    trainable = tune.with_resources(
-        tune.with_parameters(
-            train_trial, sweep=sweep.name, results=root, cpu=resources.cpu, gpu=resources.gpu, datasets=shared
-        ),
-        {"cpu": resources.cpu, "gpu": resources.gpu},
-    )
-    started = datetime.now(UTC)
-    with ExitStack() as stack:
-        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="cosweep-", ignore_cleanup_errors=True))
-        stack.enter_context(graceful_sigterm())
-        stack.enter_context(display)
+    with tempfile.TemporaryDirectory(prefix="cosweep-", ignore_cleanup_errors=True) as scratch:
         tune.Tuner(
-            trainable,
-            param_space={"trial": tune.grid_search([{"id": s.trial_id, "spec": s.to_dict()} for s in left])},
+            tune.with_resources(tune.with_parameters(train_trial, setting=setting), setting.demands),
+            param_space={"trial": tune.grid_search([{"id": s.trial_id, "spec": s.to_dict()} for s in specs])},
             tune_config=tune.TuneConfig(
                 reuse_actors=True,
+                max_concurrent_trials=setting.most_at_once,
                 trial_name_creator=lambda trial: trial.config["trial"]["id"],
                 trial_dirname_creator=lambda trial: trial.config["trial"]["id"],
             ),
             run_config=tune.RunConfig(
-                name=sweep.name,
+                name=setting.sweep,
                 storage_path=scratch,
                 stop=VerdictStopper(),
                 failure_config=tune.FailureConfig(max_failures=WORKER_RESTARTS),
-                callbacks=[Monitor(display, store, sweep.name, hashes, tracker)],
+                callbacks=[monitor],
                 verbose=0,
             ),
         ).fit()
-    return (datetime.now(UTC) - started).total_seconds()
 
 
 def _conclude(sweep: Sweep, store: Store, tracker: Tracker | None, uri: str | None) -> Outcome:

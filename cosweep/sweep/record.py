@@ -10,16 +10,16 @@ from datetime import UTC, datetime
 import torch
 
 from cosweep import __version__
-from cosweep.metrics import ProbeMetrics, TrialStatus
+from cosweep.metrics import TrialStatus
 from cosweep.specs import canonical_json
 from cosweep.training import TrialRun, TrialSpec
 
 Row = dict[str, object]
 
 
-def finished_row(run: TrialRun, last: ProbeMetrics, data_hash: str, started_at: datetime) -> Row:
+def finished_row(run: TrialRun, data_hash: str, started_at: datetime) -> Row:
     """Row of a trial that ran to its end or was stopped."""
-    spec, verdict = run.spec, run.verdict
+    spec, verdict, last = run.spec, run.verdict, run.curve[-1]
     return _row(spec, run.device, data_hash, started_at) | {
         "status": str(run.status),
         **verdict.to_dict(),

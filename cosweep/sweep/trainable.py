@@ -1,10 +1,12 @@
-"""One trial on a Ray worker: runs it, writes its row and curve, reports its verdict."""
+"""One trial on a Ray worker: runs it, writes its rows, reports its verdict."""
 
 from __future__ import annotations
 
+import math
+import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,24 +15,68 @@ import torch
 from ray import tune
 
 from cosweep.data import Dataset
-from cosweep.metrics import ProbeMetrics
+from cosweep.errors import CosweepError
 from cosweep.results.store import Store
+from cosweep.sweep.checkpoints import Checkpoints
+from cosweep.sweep.definition import ResourcesSpec
 from cosweep.sweep.record import failed_row, finished_row
+from cosweep.sweep.worker import (
+    GIGABYTE,
+    Growth,
+    Word,
+    check_memory,
+    claim_gpu_share,
+    is_out_of_memory,
+    time_limit,
+)
 from cosweep.training import TrialRun, TrialSpec
 
 REPORT_SECONDS = 5.0
-RUNNING = "running"
+STORE_PATIENCE_SECONDS = 900.0
+"""How long a finished trial waits for a location that takes no rows, before it is given up."""
+_LONGEST_PAUSE_SECONDS = 30.0
+
+_growth = Growth()
 
 
-def train_trial(
-    config: Mapping[str, Any],
-    *,
-    sweep: str,
-    results: str,
-    cpu: float,
-    gpu: float,
-    datasets: Mapping[str, tuple[ray.ObjectRef[Dataset], str]],
-) -> None:
+@dataclass(frozen=True)
+class Setting:
+    """What the trials of a sweep share.
+
+    Attributes:
+        sweep: Its name.
+        results: Location of the store.
+        resources: What a trial takes.
+        checkpoint_seconds: How often a training is kept; None is never.
+        datasets: By load key, the images in the object store and their fingerprint.
+        is_alone: Whether a trial has its device, or the cluster, to itself, and cannot be given more.
+    """
+
+    sweep: str
+    results: str
+    resources: ResourcesSpec
+    checkpoint_seconds: float | None
+    datasets: Mapping[str, tuple[ray.ObjectRef[Dataset], str]]
+    is_alone: bool = False
+
+    def alone(self) -> Setting:
+        """The same with whole devices for each trial."""
+        return replace(self, is_alone=True, resources=replace(self.resources, gpu=math.ceil(self.resources.gpu)))
+
+    @property
+    def demands(self) -> dict[str, float]:
+        """What a trial takes, as Ray asks for it."""
+        memory = self.resources.memory
+        demands = {"cpu": self.resources.cpu, "gpu": self.resources.gpu}
+        return demands if memory is None else {**demands, "memory": memory * GIGABYTE}
+
+    @property
+    def most_at_once(self) -> int | None:
+        """Limit to how many trials run at once, where resources do not give it."""
+        return 1 if self.is_alone and not self.resources.gpu else None
+
+
+def train_trial(config: Mapping[str, Any], *, setting: Setting) -> None:
     """Tune's function trainable. The worker process serves many trials, so torch is imported once.
 
     An exception of the trial becomes its row, with status failed; one of the store or the worker is left
@@ -38,42 +84,76 @@ def train_trial(
 
     Args:
         config: ``trial``, with the ``id`` and the ``spec`` of a trial as plain data.
-        sweep: Name of the sweep.
-        results: Location of the store.
-        cpu, gpu: Resources of a trial.
-        datasets: By load key, the images in the object store and their fingerprint.
+        setting: What all trials share.
     """
+    resources = setting.resources
+    if excess := _growth.excess():
+        tune.report({"status": Word.RETIRING, "problem": f"its process held {excess:.2g} GB of earlier trials"})
+        os._exit(1)
     spec = TrialSpec.from_dict(config["trial"]["spec"])
     # A fixed number of threads: sums over several threads differ in the last bit.
-    torch.set_num_threads(max(1, int(cpu)))
-    device = torch.device("cuda" if gpu else "cpu")
-    reference, data_hash = datasets[spec.data.load_key]
+    torch.set_num_threads(max(1, int(resources.cpu)))
+    reference, data_hash = setting.datasets[spec.data.load_key]
+    run = TrialRun(spec, torch.device("cuda" if resources.gpu else "cpu"), ray.get(reference))
+    checkpoints = Checkpoints(setting.results, setting.sweep, spec.trial_id, data_hash, setting.checkpoint_seconds)
     started_at = datetime.now(UTC)
-    run = TrialRun(spec, device, ray.get(reference))
-    curve: list[ProbeMetrics] = []
+    tune.report(_progress(run) | {"problem": checkpoints.resume(run)})
     try:
-        _follow(run, curve)
-        row = finished_row(run, curve[-1], data_hash, started_at)
+        with time_limit(resources.time_limit):
+            claim_gpu_share(resources.gpu)
+            _follow(run, checkpoints, resources.memory)
+        row = finished_row(run, data_hash, started_at)
     except Exception as error:
-        row = failed_row(spec, error, device, data_hash, started_at)
-    snapshots = [asdict(snapshot) for snapshot in run.snapshots]
-    Store(results).write_trial(sweep, row, [probe.to_dict() for probe in curve], snapshots)
-    tune.report({**_progress(run), "status": row["status"]})
+        if is_out_of_memory(error) and not setting.is_alone:
+            tune.report(_progress(run) | {"status": Word.OUT_OF_MEMORY, "problem": str(error)})
+            return
+        row = failed_row(spec, error, run.device, data_hash, started_at)
+    _keep(lambda: _write(setting, row, run), _progress(run))
+    checkpoints.remove()
+    tune.report(_progress(run) | {"status": row["status"]})
 
 
-def _follow(run: TrialRun, curve: list[ProbeMetrics]) -> None:
+def _follow(run: TrialRun, checkpoints: Checkpoints, memory: float | None) -> None:
     """Run the trial to its end; report when the verdict changes, and now and then for the progress."""
     due = Timer(REPORT_SECONDS)
     verdict = run.verdict
-    for probe in run:
-        curve.append(probe)
-        if run.verdict.co != verdict.co or due():
+    for _ in run:
+        check_memory(memory)
+        problem = checkpoints.keep(run)
+        if run.verdict.co != verdict.co or due() or problem:
             verdict = run.verdict
-            tune.report({**_progress(run), "status": RUNNING})
+            tune.report(_progress(run) | {"problem": problem})
+
+
+def _write(setting: Setting, row: dict[str, object], run: TrialRun) -> None:
+    curve = [probe.to_dict() for probe in run.curve]
+    snapshots = [asdict(snapshot) for snapshot in run.snapshots]
+    Store(setting.results).write_trial(setting.sweep, row, curve, snapshots)
+
+
+def _keep(write: Callable[[], None], progress: Mapping[str, object]) -> None:
+    """Write, and again for some minutes if the location gives trouble: a trial's rows cost more than the wait."""
+    began, pause = time.monotonic(), 1.0
+    while True:
+        try:
+            write()
+            return
+        except (OSError, CosweepError) as error:
+            waited = time.monotonic() - began
+            if waited > STORE_PATIENCE_SECONDS:
+                raise
+            tune.report({**progress, "status": Word.WAITING, "problem": str(error)})
+        time.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
 
 def _progress(run: TrialRun) -> dict[str, object]:
-    return {"trained": run.steps / max(run.total_steps, 1), "co": run.verdict.co, "state": str(run.verdict.state)}
+    return {
+        "status": Word.RUNNING,
+        "trained": run.steps / max(run.total_steps, 1),
+        "co": run.verdict.co,
+        "state": str(run.verdict.state),
+    }
 
 
 class Timer:

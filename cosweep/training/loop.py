@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -61,6 +61,7 @@ class TrialRun:
         total_steps: Steps of a trial that is not stopped.
         steps_per_epoch: Batches in an epoch.
         box: Range of pixels that the attacks kept to; None before it is known.
+        curve: The probes so far.
     """
 
     def __init__(self, spec: TrialSpec, device: torch.device, dataset: Dataset | None = None) -> None:
@@ -77,6 +78,39 @@ class TrialRun:
         self.total_steps = 0
         self.steps_per_epoch = 0
         self.box: Box | None = None
+        self.curve: list[ProbeMetrics] = []
+        self._resumed: dict[str, Any] | None = None
+        self._replay: Replay | None = None
+
+    def state(self) -> dict[str, Any]:
+        """All that another process needs to carry on from the last probe, as tensors and plain values.
+
+        Raises:
+            RuntimeError: Before the first probe, and after the last.
+        """
+        if self._replay is None or self.status is not None:
+            raise RuntimeError("only a training that goes on has a state to be carried on from")
+        return {
+            "trainer": self._replay.trainer.snapshot(),
+            "healthy": self._replay.healthy,
+            "onset": self._replay.onset,
+            "curve": [asdict(probe) for probe in self.curve],
+            "verdict": asdict(self.verdict) | {"state": str(self.verdict.state)},
+            "snapshots": [asdict(snapshot) for snapshot in self.snapshots],
+            "timings": vars(self.timings),
+        }
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Carry on from a :meth:`state` of the same spec, with tensors on this run's device, when iterated over.
+
+        Its probes are in ``curve`` and are not handed out again.
+        """
+        self._resumed = state
+        self.curve = [ProbeMetrics(**probe) for probe in state["curve"]]
+        self.snapshots = [Snapshot(**snapshot) for snapshot in state["snapshots"]]
+        self.timings = Timings(**state["timings"])
+        self.verdict = Verdict(**state["verdict"] | {"state": TrialState(state["verdict"]["state"])})
+        self.steps = state["trainer"]["step"]
 
     def __iter__(self) -> Iterator[ProbeMetrics]:
         if self.status is not None:
@@ -98,8 +132,9 @@ class TrialRun:
         prober = _prober(spec, data)
         detector = DETECTORS[spec.stop.co.detector](data.num_classes)
         self.total_steps, self.steps_per_epoch = trainer.total_steps, trainer.steps_per_epoch
-        replay = Replay(trainer, prober, detector)
-        probes = 0
+        replay = self._replay = Replay(trainer, prober, detector)
+        if self._resumed is not None:
+            replay.resume(self._resumed, self.curve, self.verdict)
         while self.status is None:
             due = min(spec.probe.every - trainer.step % spec.probe.every, trainer.total_steps - trainer.step)
             with self.timings.measure("train_seconds"):
@@ -113,12 +148,13 @@ class TrialRun:
                 self._judge(probe, detector, replay, last=trainer.step == trainer.total_steps)
             self._decide(probe, trainer)
             with self.timings.measure("diagnostic_seconds"):
-                probes += 1
-                if spec.probe.diagnostics and (probes % spec.probe.diagnostic_every == 0 or self.status is not None):
+                number = len(self.curve) + 1
+                if spec.probe.diagnostics and (number % spec.probe.diagnostic_every == 0 or self.status is not None):
                     probe = replace(probe, diagnostics=prober.diagnose(trainer.model, spec.probe.diagnostics))
                 if self.verdict.co and not broken_before:
                     with trainer.at(replay.healthy):
                         self._keep_snapshots("before", data, trainer)
+            self.curve.append(probe)
             yield probe
         with self.timings.measure("diagnostic_seconds"):
             self._keep_snapshots("after" if self.verdict.co else "end", data, trainer)
@@ -185,19 +221,31 @@ class Replay:
     """Finds a breaking point to the step: goes back to the last healthy probe and probes every step.
 
     Costs at most one probe interval of training and as many probes.
+
+    Attributes:
+        healthy: Snapshot of the trainer at the last healthy probe.
+        onset: Step and digest at the first suspect one since; None without.
     """
 
     def __init__(self, trainer: Trainer, prober: Prober, detector: Detector) -> None:
         self.trainer, self.prober, self.detector = trainer, prober, detector
         self.healthy: dict[str, Any] = trainer.snapshot()
-        self._onset: tuple[int, str] | None = None
+        self.onset: tuple[int, str] | None = None
+
+    def resume(self, state: dict[str, Any], curve: Sequence[ProbeMetrics], verdict: Verdict) -> None:
+        """Put trainer and detector where a state says they were after a curve's last probe."""
+        self.trainer.restore(state["trainer"])
+        self.healthy, self.onset = state["healthy"], state["onset"]
+        for probe in curve:
+            self.detector.update(probe)
+        self.detector.verdict = verdict  # to the step, as an earlier replay found it
 
     def remember(self) -> None:
         """Keep the state at a healthy probe, or the trace to retrace at the first suspect one."""
         if not self.detector.suspect:
-            self.healthy, self._onset = self.trainer.snapshot(), None
-        elif self._onset is None:
-            self._onset = (self.trainer.step, self.trainer.digest())
+            self.healthy, self.onset = self.trainer.snapshot(), None
+        elif self.onset is None:
+            self.onset = (self.trainer.step, self.trainer.digest())
 
     def refine(self, verdict: Verdict) -> Verdict:
         """Verdict with the first step from which every step up to the onset probe looks collapsed.
@@ -205,9 +253,9 @@ class Replay:
         Raises:
             ReplayError: If the replay does not retrace the trajectory bit for bit.
         """
-        if self._onset is None:  # a detector that confirms at once: the onset is the present state
-            self._onset = (self.trainer.step, self.trainer.digest())
-        onset_step, onset_digest = self._onset
+        if self.onset is None:  # a detector that confirms at once: the onset is the present state
+            self.onset = (self.trainer.step, self.trainer.digest())
+        onset_step, onset_digest = self.onset
         present = self.trainer.snapshot()
         self.trainer.restore(self.healthy)
         first = onset_step

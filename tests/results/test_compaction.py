@@ -251,7 +251,8 @@ def test_what_a_killed_compaction_left_is_removed_a_day_later(store: Store, tmp_
 
 
 def test_a_second_compaction_is_refused_while_one_runs(store: Store) -> None:
-    with store.files.exclusive(), pytest.raises(CosweepError, match=r"another compaction .* is under way"):
+    busy = rf"another compaction works on .*: process {os.getpid()} on"
+    with store.files.exclusive("compaction", 600), pytest.raises(CosweepError, match=busy):
         compact_sweep(Store(store.location), "s")
     compact_sweep(store, "s")
 

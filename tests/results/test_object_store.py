@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import boto3
@@ -15,9 +17,10 @@ from typer.testing import CliRunner
 import cosweep
 from cosweep.cli import app
 from cosweep.errors import CosweepError
-from cosweep.results import buckets
+from cosweep.results import compaction
 from cosweep.results.buckets import ObjectFiles
 from cosweep.results.compaction import compact_sweep
+from cosweep.results.files import BusyError
 from cosweep.results.query import run_query
 from cosweep.results.report import make_report
 from cosweep.results.store import Store
@@ -81,7 +84,7 @@ def test_compaction_in_a_bucket_keeps_the_rows(store: Store) -> None:
     compact_sweep(store, "s")
     assert rows_of(store) == before
     assert names(store, "trials") == ["compacted.parquet", "f.parquet"]
-    assert store.files.names("locks") == {}
+    assert store.files.names("locks/compaction") == {}
     store.write_trial("s", trial_row("a", noise_scale=3.0), curve(1))
     before = rows_of(store)
     assert store.trial("s", "a")[0]["noise_scale"] == 3.0
@@ -98,22 +101,39 @@ def test_the_command_compacts_a_bucket(store: Store, address: str) -> None:
 def test_a_second_compaction_is_refused_until_the_lock_of_the_first_is_old(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store.files.write("locks/other.json", b"{}")
-    with pytest.raises(CosweepError, match=r"another compaction .*delete bucket/.*/locks/other.json"):
+    store.files.write("locks/compaction/other.json", b"{}")
+    with pytest.raises(CosweepError, match=r"another compaction .*delete bucket/.*/locks/compaction/other.json"):
         compact_sweep(store, "s")
-    assert list(store.files.names("locks")) == ["other.json"]
+    assert list(store.files.names("locks/compaction")) == ["other.json"]
     time.sleep(1.1)  # the server counts whole seconds
-    monkeypatch.setattr(buckets, "LOCK_SECONDS", 0.5)
+    monkeypatch.setattr(compaction, "LOCK_SECONDS", 0.5)
     compact_sweep(store, "s")
     assert names(store, "trials") == ["compacted.parquet", "f.parquet"]
 
 
-def test_a_compaction_that_lost_its_lock_gives_up(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    with store.files.exclusive() as still_alone:
-        still_alone()
-        monkeypatch.setattr(buckets, "LOCK_SECONDS", 0.0)
-        with pytest.raises(CosweepError, match="stood still"):
-            still_alone()
+def test_who_stood_still_while_another_took_over_gives_up(store: Store) -> None:
+    first = Store(store.location).files
+    with first.exclusive("run", 2) as still_in_first:
+        still_in_first()
+        time.sleep(3.1)  # the server counts whole seconds
+        with store.files.exclusive("run", 2) as still_in_second:
+            still_in_second()
+            with pytest.raises(BusyError, match="had stood still"):
+                still_in_first()
+
+
+def test_who_waits_learns_whether_the_other_lives(store: Store) -> None:
+    first = Store(store.location).files
+    with first.exclusive("run", 4) as still_in, ThreadPoolExecutor() as pool:
+        second = pool.submit(lambda: store.files.exclusive("run", 4, wait=True).__enter__())
+        while not second.done():
+            time.sleep(0.2)
+            still_in()
+        with pytest.raises(BusyError, match=rf"another run works on .*: process {os.getpid()} on"):
+            second.result()
+    store.files.write("locks/run/dead.json", b"{}")
+    with store.files.exclusive("run", 2, wait=True):
+        assert "dead.json" not in store.files.names("locks/run")
 
 
 def test_a_failed_upload_leaves_the_old_file(store: Store) -> None:

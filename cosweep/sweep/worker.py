@@ -1,0 +1,126 @@
+"""What a worker process sees to besides its trials: limits of time and memory, and its share of a GPU."""
+
+from __future__ import annotations
+
+import faulthandler
+import gc
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+
+import psutil
+import torch
+
+from cosweep.errors import CosweepError
+
+GIGABYTE = 1e9
+_STDERR = 2
+_GROWTH_GIGABYTES = 1.0
+_GPU_PATIENCE_SECONDS = 60.0
+_GPU_SLACK = 0.5  # contexts of other trials' processes take some of each share
+
+
+class Word(StrEnum):
+    """What a worker reports of a trial that has not ended.
+
+    Attributes:
+        RUNNING: It is being trained or evaluated.
+        WAITING: It has ended, and its rows cannot be written yet.
+        OUT_OF_MEMORY: It did not fit beside others; it is to run again, alone.
+        RETIRING: It has not begun: the process holds memory of earlier trials, and ends to give it back.
+    """
+
+    RUNNING = "running"
+    WAITING = "waiting"
+    OUT_OF_MEMORY = "out_of_memory"
+    RETIRING = "retiring"
+
+
+class MemoryLimitError(CosweepError):
+    """A trial that took more memory than its definition allows."""
+
+
+@contextmanager
+def time_limit(seconds: float | None) -> Iterator[None]:
+    """Context that ends the process when it takes longer; the threads' stacks go to its log."""
+    if seconds is None:
+        yield
+        return
+    # A thread of C: it ends a process that hangs in compiled code and holds the interpreter's lock, too.
+    faulthandler.dump_traceback_later(seconds, exit=True, file=_STDERR)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+def private_memory() -> float:
+    """Gigabytes that this process holds and does not share with others."""
+    used = psutil.Process().memory_info()
+    return float(used.rss - getattr(used, "shared", 0)) / GIGABYTE
+
+
+def check_memory(limit: float | None) -> None:
+    """See that the process keeps to a trial's gigabytes.
+
+    Raises:
+        MemoryLimitError: If it does not.
+    """
+    if limit is not None and (used := private_memory()) > limit:
+        raise MemoryLimitError(
+            f"the trial's process holds {used:.2g} GB; resources.memory allows {limit:g}. "
+            "Raise it, or lower optimizer.batch_size, probe.examples or the size of the model"
+        )
+
+
+class Growth:
+    """Memory that a process holds more than when it was first asked."""
+
+    def __init__(self) -> None:
+        self._first: float | None = None
+
+    def excess(self) -> float:
+        """Gigabytes of growth if they are too many for another trial to start with, else 0."""
+        gc.collect()
+        now = private_memory()
+        if self._first is None:
+            self._first = now
+        grown = now - self._first
+        return grown if grown > _GROWTH_GIGABYTES else 0.0
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory, of a device or the machine, was not to be had."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    )
+
+
+def claim_gpu_share(share: float) -> None:
+    """Keep to a share of the device's memory, once that much of it is free.
+
+    Raises:
+        torch.OutOfMemoryError: If other programs hold it for a minute.
+    """
+    if not share:
+        return
+    if share < 1:
+        torch.cuda.set_per_process_memory_fraction(share)
+    torch.cuda.empty_cache()  # of this process's last trial
+    deadline = time.monotonic() + _GPU_PATIENCE_SECONDS
+    while problem := gpu_problem(share, *torch.cuda.mem_get_info()):
+        if time.monotonic() > deadline:
+            raise torch.OutOfMemoryError(problem)
+        time.sleep(1.0)  # the process of the trial before may still be ending
+
+
+def gpu_problem(share: float, free: int, total: int) -> str:
+    """Why a share of a device's memory cannot be had, from its bytes; empty if it can."""
+    wanted = min(share, 1.0) * total
+    if free >= _GPU_SLACK * wanted:
+        return ""
+    return (
+        f"{free / GIGABYTE:.1f} of the GPU's {total / GIGABYTE:.1f} GB are free, and a share of {min(share, 1.0):g} is "
+        f"{wanted / GIGABYTE:.1f} GB: other programs use it"
+    )
