@@ -17,10 +17,10 @@ from tests.tiny import CPU, digits, tiny_spec
 
 BREAKING: dict[str, Any] = {
     "data": {"source": "digits", "train_examples": 512},
-    "interventions": [{"kind": "inject", "beta": "16/255"}],
+    "interventions": [{"kind": "inject", "beta": "24/255"}],
     "model": {"name": "preact_resnet", "width": 8, "blocks": [1, 1]},
     "method": {"name": "fgsm", "epsilon": "96/255"},
-    "optimizer": {"batch_size": 64, "epochs": 20},
+    "optimizer": {"batch_size": 64, "epochs": 30},
     "probe": {"every": 5, "examples": 128, "pgd_steps": 5, "snapshots": 1, "diagnostics": [{"name": "delta_cos"}]},
     "final": {"steps": 3, "restarts": 1, "examples": 64},
     "stop": {"co": {"after_steps": 40}},
