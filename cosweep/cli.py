@@ -99,13 +99,18 @@ def main(
 
 @app.command()
 @reports_errors
-def run(file: File, overrides: Overrides = None) -> None:
+def run(
+    file: File,
+    overrides: Overrides = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for machines that the cluster adds on demand.")] = False,
+) -> None:
     """Run a sweep; the same command carries on where it stopped."""
+    from cosweep.sweep.job import settled
     from cosweep.sweep.launch import run_sweep
     from cosweep.sweep.search_space import load_sweep
 
-    sweep = load_sweep(file, overrides or ())
-    outcome = run_sweep(sweep, console)
+    sweep = settled(load_sweep(file, overrides or ()))
+    outcome = run_sweep(sweep, console, wait=wait)
     _print_outcome(outcome, sweep.results.root, sweep.command)
     if outcome.missing or outcome.failed:
         raise typer.Exit(1)
@@ -158,10 +163,11 @@ def _print_report(report: Report) -> None:
 @reports_errors
 def validate(file: File, overrides: Overrides = None) -> None:
     """Expand and check a sweep without running it; say what it would cost."""
+    from cosweep.sweep.job import settled
     from cosweep.sweep.search_space import load_sweep
     from cosweep.sweep.validate import validate_sweep
 
-    for name, text in validate_sweep(load_sweep(file, overrides or ())):
+    for name, text in validate_sweep(settled(load_sweep(file, overrides or ()))):
         console.print(f"[bold]{name:<10}[/] {escape(text)}", soft_wrap=True)
 
 

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
+import re
 import signal
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
 from cosweep.errors import CosweepError
 from cosweep.sweep.definition import ResourcesSpec
+from cosweep.sweep.worker import GIGABYTE
+
+_CONNECT_SECONDS = 5.0
+_ADDRESS = re.compile(r"(?P<host>[^:/]+|\[.+\]):(?P<port>\d+)")
 
 
 class Node(NamedTuple):
-    """What one machine offers."""
+    """What one machine offers: cores, devices, gigabytes; its address and Ray's id of it."""
 
     cpu: float
     gpu: float
+    memory: float = math.inf
+    address: str = ""
+    id: str = ""
 
 
 def local_node() -> Node:
@@ -27,55 +37,110 @@ def local_node() -> Node:
     return Node(os.cpu_count() or 1, torch.cuda.device_count())
 
 
+def cluster_address() -> str | None:
+    """Where the cluster is that the environment names; None if Ray is to be started for the occasion."""
+    return os.environ.get("RAY_ADDRESS") or None
+
+
 def concurrent_trials(resources: ResourcesSpec, nodes: list[Node]) -> int:
     """How many trials the nodes can run at once.
 
     Raises:
         CosweepError: If no node can ever run one; says what is asked and what there is.
     """
-    fits = sum(_fits(resources, node) for node in nodes)
+    fits = sum(fitting_trials(resources, node) for node in nodes)
     if fits == 0:
-        best = Node(max((n.cpu for n in nodes), default=0), max((n.gpu for n in nodes), default=0))
+        cpu, gpu, memory = (max((node[i] for node in nodes), default=0.0) for i in (0, 1, 2))
+        asked, there = f"{resources.cpu:g} CPUs and {resources.gpu:g} GPUs", f"{cpu:g} CPUs and {gpu:g} GPUs"
+        if resources.memory is not None:
+            asked, there = f"{asked}, {resources.memory:g} GB", f"{there}, {memory:.3g} GB"
         raise CosweepError(
-            f"resources: a trial asks for {resources.cpu:g} CPUs and {resources.gpu:g} GPUs on one machine; "
-            f"the largest of {len(nodes)} has {best.cpu:g} CPUs and {best.gpu:g} GPUs. "
-            "Ask for less under resources, or use a cluster with larger machines"
+            f"resources: a trial asks for {asked} on one machine; the largest of {len(nodes)} has {there}. "
+            "Ask for less under resources, or use a cluster with larger machines; if it adds machines on demand, "
+            "say cosweep run --wait"
         )
     return fits
 
 
-def _fits(resources: ResourcesSpec, node: Node) -> int:
-    by_cpu = int(node.cpu / resources.cpu + 1e-9)
-    return min(by_cpu, int(node.gpu / resources.gpu + 1e-9)) if resources.gpu else by_cpu
+def fitting_trials(resources: ResourcesSpec, node: Node) -> int:
+    """How many trials one node can run at once."""
+    asked = (resources.cpu, resources.gpu, resources.memory or 0.0)
+    return min(int(have / ask + 1e-9) for ask, have in zip(asked, node[:3], strict=True) if ask and have < math.inf)
 
 
 @contextmanager
-def connected() -> Iterator[list[Node]]:
-    """Context with a connection to the cluster named by RAY_ADDRESS, or to one started for the occasion."""
+def connected() -> Iterator[None]:
+    """Context with a connection to the cluster named by RAY_ADDRESS, or to one started for the occasion.
+
+    Raises:
+        CosweepError: If the cluster cannot be reached, wants a token, or has other versions.
+    """
     # Read when ray is imported: no progress tables and result files of Tune's own.
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     # The results are in Parquet, so Tune need not write its own state again and again.
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", str(10**9))
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Which lost machines count as failures of a trial is decided in failures.py, for all of them alike.
+    os.environ.setdefault("RAY_TRAIN_COUNT_PREEMPTION_AS_FAILURE", "1")
+    address = cluster_address()
+    if address:
+        _check_listening(address)
     import ray
+    from ray.exceptions import AuthenticationError
 
     for name in ("ray", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    address = os.environ.get("RAY_ADDRESS")
     options = {} if address else {"address": "local", "include_dashboard": False}
     try:
         ray.init(log_to_driver=False, logging_level="ERROR", configure_logging=True, **options)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise CosweepError(f"cannot reach the Ray cluster at {address or 'this machine'}: {error}") from error
+    except AuthenticationError as error:
+        raise _unauthenticated(address, str(error).split(". ")[0]) from error
+    except ConnectionError as error:
+        raise _unauthenticated(address, "it answers, and does not let us in") from error
+    except (RuntimeError, ValueError) as error:
+        raise CosweepError(f"cannot use the Ray cluster at {address or 'this machine'}: {error}") from error
     try:
-        yield [
-            Node(node["Resources"].get("CPU", 0), node["Resources"].get("GPU", 0))
-            for node in ray.nodes()
-            if node["Alive"]
-        ]
+        yield
     finally:
         ray.shutdown()
+
+
+def _check_listening(address: str) -> None:
+    """See that something listens, since Ray would try for minutes."""
+    found = _ADDRESS.fullmatch(address)
+    if found is None:  # "auto", or something that Ray explains
+        return
+    try:
+        socket.create_connection((found["host"].strip("[]"), int(found["port"])), _CONNECT_SECONDS).close()
+    except OSError as error:
+        raise CosweepError(
+            f"no Ray cluster at RAY_ADDRESS={address} ({error}); is it up, and can this machine reach its port?"
+        ) from error
+
+
+def _unauthenticated(address: str | None, reason: str) -> CosweepError:
+    return CosweepError(
+        f"cannot join the Ray cluster at {address or 'this machine'}: {reason}. If it wants a token, set "
+        "RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH to a file with the cluster's token"
+    )
+
+
+def live_nodes() -> list[Node]:
+    """Machines of the connected cluster."""
+    import ray
+
+    return [
+        Node(
+            node["Resources"].get("CPU", 0),
+            node["Resources"].get("GPU", 0),
+            node["Resources"].get("memory", 0) / GIGABYTE,
+            node["NodeManagerAddress"],
+            node["NodeID"],
+        )
+        for node in ray.nodes()
+        if node["Alive"]
+    ]
 
 
 @contextmanager

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 
+from cosweep import __version__
 from cosweep.data import Dataset
 from cosweep.errors import CosweepError, Fault, SpecError
 from cosweep.metrics import TrialStatus
 from cosweep.results.report import Report, make_report, write_report
 from cosweep.results.store import Store
 from cosweep.sweep.checkpoints import remove_ended
-from cosweep.sweep.cluster import concurrent_trials, connected, graceful_sigterm, local_node
+from cosweep.sweep.cluster import (
+    cluster_address,
+    concurrent_trials,
+    connected,
+    fitting_trials,
+    graceful_sigterm,
+    live_nodes,
+    local_node,
+)
 from cosweep.sweep.definition import Sweep
+from cosweep.sweep.preflight import check_machines
 from cosweep.sweep.progress import ProgressDisplay, Tally, format_seconds
 from cosweep.sweep.tracking import Tracker, tracking_uri, uri_to_keep
 from cosweep.training import TrialSpec
@@ -81,8 +92,13 @@ def finished_trials(sweep: Sweep, store: Store) -> dict[str, dict[str, Any]]:
     return {r["trial_id"]: r for r in rows if r["trial_id"] in asked and r["status"] != TrialStatus.FAILED}
 
 
-def run_sweep(sweep: Sweep, console: Console) -> Outcome:
+def run_sweep(sweep: Sweep, console: Console, *, wait: bool = False) -> Outcome:
     """Run what is left of a sweep, and report on all of it.
+
+    Args:
+        sweep: What to run.
+        console: Where to say how it goes.
+        wait: Whether to wait for machines that the cluster adds on demand, if trials fit none of today's.
 
     Raises:
         CosweepError: Before anything is written, if the sweep cannot run here.
@@ -95,7 +111,7 @@ def run_sweep(sweep: Sweep, console: Console) -> Outcome:
     refuse_other_data(sweep, finished_trials(sweep, store), hashes)
     store.create()
     with store.files.exclusive(f"run of {sweep.name}", DRIVER_SECONDS, wait=True) as still_in:
-        return _run_alone(sweep, datasets, hashes, store, console, still_in)
+        return _run_alone(sweep, datasets, hashes, store, console, still_in, wait=wait)
 
 
 def _run_alone(
@@ -105,21 +121,19 @@ def _run_alone(
     store: Store,
     console: Console,
     still_in: Callable[[], None],
+    *,
+    wait: bool,
 ) -> Outcome:
     """Run what is left of a sweep that no other driver works on."""
     done = finished_trials(sweep, store)
     left = [spec for spec in sweep.trials if spec.trial_id not in done]
     uri = tracking_uri(store, sweep.tracking.uri)
     if left:
-        if not os.environ.get("RAY_ADDRESS"):
-            concurrent_trials(sweep.resources, [local_node()])  # seconds sooner than Ray could say it
         with ExitStack() as stack:
-            with console.status("starting Ray"):
-                nodes = stack.enter_context(connected())
-            at_once = min(concurrent_trials(sweep.resources, nodes), len(left))
+            at_once = join_cluster(sweep, store, console, stack, wait=wait)
             console.print(
                 f"{sweep.name}: {len(sweep.trials)} trials, {len(done)} done before, "
-                f"{len(left)} to run, {at_once} at once",
+                f"{len(left)} to run, {min(at_once, len(left)) or 'as machines come'} at once",
                 highlight=False,
             )
             from cosweep.sweep.monitor import Monitor  # imports Ray, which reads settings that connected() makes
@@ -135,6 +149,35 @@ def _run_alone(
         tracker = _begin(sweep, store, uri, done)
     with console.status("drawing the report"):
         return _conclude(sweep, store, tracker, uri)
+
+
+def join_cluster(sweep: Sweep, store: Store, console: Console, stack: ExitStack, *, wait: bool) -> int:
+    """Connect to the cluster until the stack is left; how many trials it can run at once now.
+
+    Raises:
+        CosweepError: If it cannot run any, and is not waited for, or has machines that could not do their part.
+    """
+    own = cluster_address() is None
+    if own:
+        concurrent_trials(sweep.resources, [local_node()])  # seconds sooner than Ray could say it
+    with console.status("starting Ray" if own else "joining the cluster"):
+        stack.enter_context(connected())
+    nodes = live_nodes()
+    able = [node for node in nodes if fitting_trials(sweep.resources, node)]
+    if not able and wait:
+        console.print("no machine fits a trial yet; waiting for the cluster to add one", highlight=False)
+        return 0
+    at_once = concurrent_trials(sweep.resources, nodes)
+    if not own:
+        with console.status("checking the machines"):
+            oddities = check_machines(able, store, gpu=sweep.resources.gpu > 0)
+        where = f"{len(able)} machine{'s' if len(able) != 1 else ''}"
+        console.print(
+            f"cosweep {__version__} ({Path(__file__).parents[1]}) on {where}", highlight=False, soft_wrap=True
+        )
+        for oddity in oddities:
+            console.print(f"[yellow]note:[/] {escape(oddity)}", soft_wrap=True)
+    return at_once
 
 
 def _begin(sweep: Sweep, store: Store, uri: str | None, done: Collection[str]) -> Tracker | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 
@@ -11,7 +10,7 @@ import torch
 from cosweep.data import Dataset
 from cosweep.data.batches import DeviceData
 from cosweep.results.store import Store
-from cosweep.sweep.cluster import concurrent_trials, connected, local_node
+from cosweep.sweep.cluster import Node, cluster_address, concurrent_trials, connected, live_nodes, local_node
 from cosweep.sweep.definition import Sweep
 from cosweep.sweep.launch import finished_trials, load_datasets, refuse_other_data
 from cosweep.sweep.progress import format_seconds
@@ -36,12 +35,8 @@ def validate_sweep(sweep: Sweep) -> Iterator[tuple[str, str]]:
     axes = ", ".join(f"{a.path} ({len(a.values) if a.kind == 'grid' else a.kind})" for a in sweep.axes)
     yield "sweep", f"{sweep.name}: {axes or 'one point'}"
     yield "trials", f"{len(sweep.trials)}, of which {len(done)} are done and {len(left)} left"
-    if os.environ.get("RAY_ADDRESS"):
-        with connected() as nodes:
-            at_once = concurrent_trials(sweep.resources, nodes)
-    else:
-        nodes = [local_node()]
-        at_once = concurrent_trials(sweep.resources, nodes)
+    nodes = _nodes()
+    at_once = concurrent_trials(sweep.resources, nodes)
     yield (
         "resources",
         f"{sweep.resources.cpu:g} CPUs and {sweep.resources.gpu:g} GPUs a trial; "
@@ -54,6 +49,13 @@ def validate_sweep(sweep: Sweep) -> Iterator[tuple[str, str]]:
         f"about {format_seconds(seconds)} of training on this machine's CPU, {format_seconds(hours)} with {at_once} at "
         "once; probes and the final evaluation come on top, early stops come off",
     )
+
+
+def _nodes() -> list[Node]:
+    if cluster_address() is None:
+        return [local_node()]
+    with connected():
+        return live_nodes()
 
 
 def training_seconds(specs: list[TrialSpec], datasets: dict[str, Dataset]) -> float:

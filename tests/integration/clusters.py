@@ -1,0 +1,101 @@
+"""Ray clusters of several machines, each a real raylet in a process group of its own on this one."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from tests.integration.processes import wait_for
+
+RAY = str(Path(sys.executable).with_name("ray"))
+OBJECT_STORE_BYTES = 200_000_000
+
+
+def free_port() -> int:
+    """A port that nothing listens on just now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@dataclass
+class Cluster:
+    """A head, and machines that come and go.
+
+    Attributes:
+        folder: For Ray's files; short, since sockets have short names.
+        address: Of the head, as in RAY_ADDRESS.
+        dashboard: Where jobs are submitted.
+        environment: What clients need.
+        machines: Their ``ray start`` processes.
+    """
+
+    folder: Path
+    address: str
+    dashboard: str
+    environment: dict[str, str]
+    machines: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def add(self, *options: str) -> subprocess.Popen[bytes]:
+        """Start a machine, and wait until the cluster has it."""
+        return self.start("--address", self.address, *options)
+
+    def kill(self, machine: subprocess.Popen[bytes]) -> None:
+        """Have a machine vanish: all of its processes at once, workers included."""
+        if machine.poll() is None:
+            family = psutil.Process(machine.pid).children(recursive=True)
+            for process in [*family, psutil.Process(machine.pid)]:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+            psutil.wait_procs(family, timeout=30)
+        machine.wait()
+
+    def start(self, *options: str) -> subprocess.Popen[bytes]:
+        """A machine that is up; ``options`` are those of ``ray start``."""
+        log = self.folder / f"machine{len(self.machines)}.log"
+        command = [RAY, "start", "--block", "--object-store-memory", str(OBJECT_STORE_BYTES), *options]
+        with log.open("wb") as output:
+            machine = subprocess.Popen(
+                command,
+                env={**os.environ, **self.environment, "RAY_ADDRESS": ""},
+                cwd=self.folder,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.machines.append(machine)
+        wait_for(lambda: "Ray runtime started" in log.read_text() or machine.poll() is not None, 120)
+        assert machine.poll() is None, log.read_text()
+        return machine
+
+
+@contextmanager
+def cluster(folder: Path, *options: str, dashboard: bool = False) -> Iterator[Cluster]:
+    """A cluster with a head that has a token, on loopback; ended with all its processes."""
+    port, http = free_port(), free_port()
+    token = folder / "token"
+    token.write_text(secrets.token_hex(32))
+    token.chmod(0o600)
+    environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), "RAY_ADDRESS": f"127.0.0.1:{port}"}
+    environment["PATH"] = f"{Path(RAY).parent}{os.pathsep}{os.environ['PATH']}"
+    made = Cluster(folder, f"127.0.0.1:{port}", f"http://127.0.0.1:{http}", environment)
+    try:
+        made.start(
+            *("--head", "--port", str(port), "--node-ip-address", "127.0.0.1", "--temp-dir", str(folder / "ray")),
+            *("--include-dashboard", str(dashboard).lower(), "--dashboard-host", "127.0.0.1"),
+            *("--dashboard-port", str(http), *options),
+        )
+        yield made
+    finally:
+        for machine in made.machines:
+            made.kill(machine)

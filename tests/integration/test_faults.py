@@ -1,0 +1,181 @@
+"""What clusters do to long sweeps. After each: every trial once, the numbers of an undisturbed sweep, a line that says
+what happened."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cosweep.results.query import run_query
+from cosweep.results.store import Store
+from tests.integration.clusters import Cluster, cluster
+from tests.integration.processes import TINY, finish, run, start, wait_for
+from tests.integration.test_carry_on import LONGER, numbers
+
+pytestmark = pytest.mark.integration
+
+FAULTS = Path(__file__).parent / "faults"
+Numbers = tuple[list[object], list[object]]
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Numbers:
+    """Trials and curves of a sweep that nobody disturbs."""
+    folder = definition(tmp_path_factory.mktemp("undisturbed"))
+    code, output = run(folder, "tiny.yaml", *LONGER)
+    assert code == 0, output
+    return numbers(folder)
+
+
+@pytest.fixture(scope="module")
+def machines() -> Iterator[Cluster]:
+    """A cluster of two machines with a core each."""
+    with tempfile.TemporaryDirectory(prefix="cs-") as folder, cluster(Path(folder), "--num-cpus", "1") as made:
+        made.add("--num-cpus", "1")
+        yield made
+
+
+def definition(folder: Path) -> Path:
+    (folder / "tiny.yaml").write_text(TINY)
+    return folder
+
+
+def suffering(folder: Path, *faults: str) -> dict[str, str]:
+    """Environment in which trials have faults."""
+    marks = folder / "faults"
+    marks.mkdir()
+    for fault in faults:
+        (marks / fault).touch()
+    return {"FAULTS": str(marks), "PYTHONPATH": f"{FAULTS}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+
+
+def test_trials_that_hang_crash_or_fill_memory_once_are_tried_again(tmp_path: Path, reference: Numbers) -> None:
+    faults = suffering(definition(tmp_path), "once-hang-0-0", "once-segfault-24-0", "once-full-24-1")
+    code, output = run(tmp_path, "tiny.yaml", *LONGER, "--set", "resources.time_limit=20", **faults)
+    assert code == 0, output
+    assert re.search(r"trial \w+ runs again \(1 of 2\): it did not end within resources.time_limit, 20s", output)
+    assert re.search(r"trial \w+ runs again \(1 of 2\): its worker process died", output)
+    assert re.search(r"trial \w+ runs again alone, after the others: CUDA out of memory", output)
+    assert "4 done · 0 running · 0 left" in output
+    assert not list((tmp_path / "faults").iterdir())
+    assert numbers(tmp_path) == reference
+
+
+def test_trials_that_always_crash_leak_or_fill_memory_fail_and_cost_the_others_nothing(
+    tmp_path: Path, reference: Numbers
+) -> None:
+    faults = suffering(definition(tmp_path), "segfault-0-0", "leak-24-0", "full-24-1")
+    code, output = run(tmp_path, "tiny.yaml", *LONGER, "--set", "resources.memory=2", **faults)
+    assert code == 1, output
+    assert output.count("its worker process died") >= 4  # two tries more, and the row
+    rows = Store(tmp_path / "results").trials("tiny").to_pylist()
+    errors = {(round(255 * row["beta"]), row["seed"]): row["error"] for row in rows if row["status"] == "failed"}
+    assert errors.keys() == {(0, 0), (24, 0), (24, 1)}
+    assert errors[0, 0] == "its worker process died, 3 times"
+    assert re.match(r"MemoryLimitError: the trial's process holds \S+ GB; resources.memory allows 2", errors[24, 0])
+    assert errors[24, 1].startswith("OutOfMemoryError: CUDA out of memory")
+    assert "Traceback" not in output
+    code, output = run(tmp_path, "tiny.yaml", *LONGER)
+    assert code == 0, output
+    assert "1 done before, 3 to run" in output
+    assert numbers(tmp_path) == reference
+
+
+def test_a_machine_that_is_lost_and_one_that_comes_cost_nothing(
+    tmp_path: Path, reference: Numbers, machines: Cluster
+) -> None:
+    driver = start(definition(tmp_path), "tiny.yaml", *LONGER, *KEPT, **machines.environment)
+    checkpoints = tmp_path / "results/checkpoints/sweep=tiny"
+    wait_for(lambda: len(list(checkpoints.glob("[!.]*.pt"))) == 2 if checkpoints.exists() else False)
+    machines.kill(machines.machines[-1])
+    machines.add("--num-cpus", "1")
+    code, output = finish(driver)
+    assert code == 0, output
+    assert re.search(r"trial \w+ runs again: its machine was lost", output)
+    assert re.search(r"trial \w+ carries on from step \d+", output)
+    assert not list(checkpoints.iterdir())
+    assert numbers(tmp_path) == reference
+
+
+KEPT = ["--set", "results.checkpoint_seconds=0.1"]
+
+
+def test_a_second_driver_is_refused_and_the_first_goes_on(
+    tmp_path: Path, reference: Numbers, machines: Cluster
+) -> None:
+    first = start(definition(tmp_path), "tiny.yaml", *LONGER, **machines.environment)
+    wait_for(lambda: (tmp_path / "results/sweeps/tiny.json").exists())
+    code, output = run(tmp_path, "tiny.yaml", *LONGER, **machines.environment)
+    assert code == 2, output
+    assert re.search(rf"error: another run of tiny works on results: process {first.pid} on", output)
+    code, output = finish(first)
+    assert code == 0, output
+    assert numbers(tmp_path) == reference
+
+
+def test_a_half_written_checkpoint_costs_time_only(tmp_path: Path, reference: Numbers) -> None:
+    definition(tmp_path)
+    first = start(tmp_path, "tiny.yaml", *LONGER, *KEPT)
+    checkpoints = tmp_path / "results/checkpoints/sweep=tiny"
+    wait_for(lambda: list(checkpoints.glob("[!.]*.pt")) if checkpoints.exists() else [])
+    first.kill()
+    first.communicate()
+    for kept in checkpoints.glob("*.pt"):
+        kept.write_bytes(kept.read_bytes()[:1000])
+    code, output = run(tmp_path, "tiny.yaml", *LONGER, *KEPT)
+    assert code == 0, output
+    assert re.search(r"trial \w+ begins anew, since its checkpoint cannot be used: it is damaged or half", output)
+    assert numbers(tmp_path) == reference
+
+
+def fill(path: Path) -> None:
+    """Write to a file until its disk is full."""
+    with path.open("wb", buffering=0) as file:
+        while True:
+            file.write(b"x" * 4096)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own with little room."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", str(place)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to mount a file system")
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def test_a_full_disk_delays_results_and_loses_none(tmp_path: Path, reference: Numbers, small_disk: Path) -> None:
+    driver = start(
+        *(definition(tmp_path), "tiny.yaml", *LONGER, "--set", f"results.root={small_disk}/results"),
+        MLFLOW_TRACKING_URI=f"sqlite:///{tmp_path}/mlflow.db",
+    )
+    lines: list[str] = []
+    assert driver.stdout is not None
+    reader = threading.Thread(target=lines.extend, args=(driver.stdout,))
+    reader.start()
+    wait_for(lambda: (small_disk / "results/sweeps/tiny.json").exists())
+    filler = small_disk / "filler"
+    with pytest.raises(OSError, match="No space left"):
+        fill(filler)
+    waits = r"trial \w+ has ended and waits until its results can be written: .*No space left"
+    wait_for(lambda: re.search(waits, "".join(lines)))
+    filler.unlink()
+    assert driver.wait(240) == 0, "".join(lines)
+    reader.join()
+    output = "".join(lines)
+    assert re.search(r"trial \w+: its results are written now", output)
+    assert "runs again" not in output
+    os.symlink(small_disk / "results", tmp_path / "results")
+    assert numbers(tmp_path) == reference
+    assert run_query(Store(tmp_path / "results"), "SELECT count(*) AS n FROM trials").to_pylist() == [{"n": 4}]
