@@ -15,6 +15,7 @@ from rich.console import Console
 from cosweep.data import Dataset
 from cosweep.errors import CosweepError, Fault, SpecError
 from cosweep.metrics import TrialStatus
+from cosweep.redaction import redacted
 from cosweep.results.report import Report, make_report, write_report
 from cosweep.results.store import Store
 from cosweep.sweep.cluster import concurrent_trials, connected, graceful_sigterm, local_node
@@ -203,5 +204,5 @@ def _conclude(sweep: Sweep, store: Store, tracker: Tracker | None, uri: str | No
         missing=len(asked) - len(rows),
         unlogged=unlogged,
         unlogged_reason=tracker.problem if tracker else "",
-        mlflow_uri=uri,
+        mlflow_uri=None if uri is None else redacted(uri),
     )

@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from cosweep.redaction import redacted
 from cosweep.results.store import Store
 from cosweep.sweep.mlflow_entry import NOTE_TAG, TRIAL_TAG, Entry, milliseconds, trial_entry
 from cosweep.sweep.mlflow_pages import Summary, experiment_note, saved_views, sweep_note
@@ -221,7 +222,7 @@ class SweepRuns:
 
     @property
     def _where(self) -> str:
-        return str(self._store.local_path or self._store.location)
+        return redacted(str(self._store.local_path or self._store.location))
 
 
 def _write_files(folder: Path, files: dict[str, bytes]) -> None:
