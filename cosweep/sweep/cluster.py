@@ -6,11 +6,12 @@ import logging
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
 from cosweep.errors import CosweepError
 from cosweep.sweep.definition import ResourcesSpec
+from cosweep.sweep.local_ray import close_token_file, private_cluster
 
 
 class Node(NamedTuple):
@@ -58,24 +59,24 @@ def connected() -> Iterator[list[Node]]:
     # The results are in Parquet, so Tune need not write its own state again and again.
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", str(10**9))
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    import ray
-
-    for name in ("ray", "ray.tune", "ray.train"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
     address = os.environ.get("RAY_ADDRESS")
-    options = {} if address else {"address": "local", "include_dashboard": False}
-    try:
-        ray.init(log_to_driver=False, logging_level="ERROR", configure_logging=True, **options)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise CosweepError(f"cannot reach the Ray cluster at {address or 'this machine'}: {error}") from error
-    try:
+    with ExitStack() as stack:
+        options = {} if address else stack.enter_context(private_cluster())
+        close_token_file()
+        import ray
+
+        for name in ("ray", "ray.tune", "ray.train"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        try:
+            ray.init(log_to_driver=False, logging_level="ERROR", configure_logging=True, **options)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise CosweepError(f"cannot reach the Ray cluster at {address or 'this machine'}: {error}") from error
+        stack.callback(ray.shutdown)
         yield [
             Node(node["Resources"].get("CPU", 0), node["Resources"].get("GPU", 0))
             for node in ray.nodes()
             if node["Alive"]
         ]
-    finally:
-        ray.shutdown()
 
 
 @contextmanager
