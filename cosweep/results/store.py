@@ -20,7 +20,7 @@ import pyarrow.fs as pafs
 from cosweep.errors import CosweepError
 from cosweep.results.buckets import ObjectFiles
 from cosweep.results.files import Files, LocalFiles
-from cosweep.results.partition import BadFile, Partition, check_name
+from cosweep.results.partition import BadFile, Partition, check_name, is_name
 from cosweep.results.schema import SCHEMA_VERSION, SWEEP_COLUMN, TABLES, table_from_rows
 from cosweep.results.tables import concatenate, empty_table, newer
 
@@ -151,12 +151,20 @@ class Store:
 
     def sweeps(self) -> list[str]:
         """Names of the sweeps that were defined, sorted."""
-        return [name.removesuffix(".json") for name in self.files.names("sweeps") if name.endswith(".json")]
+        names = [name for name in self.files.names("sweeps") if name.endswith(".json")]
+        return self._named({name: name.removesuffix(".json") for name in names}, "sweeps")
 
     def swept(self) -> list[str]:
         """Names of the sweeps that have trials, sorted."""
         folders = self.files.folders("trials")
-        return [name.removeprefix("sweep=") for name in folders if name.startswith("sweep=")]
+        return self._named({n: n.removeprefix("sweep=") for n in folders if n.startswith("sweep=")}, "trials")
+
+    def _named(self, found: dict[str, str], folder: str) -> list[str]:
+        """Names of sweeps by the files that say them, without those that no sweep can have, which are noted."""
+        for file in [file for file, name in found.items() if not is_name(name)]:
+            shown = self.files.shown(f"{folder}/{file}")
+            self._bad_files[shown] = BadFile(shown, "no sweep can have this name")
+        return [name for name in found.values() if is_name(name)]
 
     def trials(self, sweep: str | None = None) -> pa.Table:
         """Table ``trials`` of one sweep or of all, one row per trial."""
