@@ -72,7 +72,10 @@ def to_csv(table: pa.Table) -> bytes:
 def _cell(value: Any) -> Any:
     if isinstance(value, list):
         return json.dumps(value, default=str)
-    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
+    if not isinstance(value, str):
+        return value
+    text = re.sub("\r\n?", "\n", value)  # a bare return would begin a row of its own
+    return f"'{text}" if _FORMULA.match(value) else text
 
 
 def to_parquet(table: pa.Table) -> bytes:

@@ -21,6 +21,7 @@ from cosweep.errors import CosweepError
 from cosweep.results.buckets import ObjectFiles
 from cosweep.results.files import Files, LocalFiles
 from cosweep.results.partition import BadFile, Partition, check_name, is_name
+from cosweep.results.records import checked_pulse, checked_record
 from cosweep.results.schema import SCHEMA_VERSION, SWEEP_COLUMN, TABLES, table_from_rows
 from cosweep.results.tables import concatenate, empty_table, newer
 
@@ -125,9 +126,8 @@ class Store:
             raise self.no_sweep(name, known)
         path = f"sweeps/{name}.json"
         try:
-            record: dict[str, Any] = json.loads(self.files.read(path))
-            return {"axes": [], **record, "trial_ids": list(record["trial_ids"])}
-        except (ValueError, KeyError, TypeError) as error:
+            return checked_record(json.loads(self.files.read(path)), name)
+        except (ValueError, RecursionError) as error:
             raise CosweepError(
                 f"{self.files.shown(path)} is damaged ({error}); cosweep run with the sweep's definition writes it anew"
             ) from error
@@ -140,10 +140,9 @@ class Store:
     def pulse(self, sweep: str) -> dict[str, Any]:
         """What :meth:`write_pulse` kept last; empty if nothing."""
         try:
-            said: dict[str, Any] = json.loads(self.files.read(f"pulses/{check_name(sweep)}.json"))
-        except (FileNotFoundError, ValueError):  # none, or damaged: then nothing is known of a driver
+            return checked_pulse(json.loads(self.files.read(f"pulses/{check_name(sweep)}.json")))
+        except (FileNotFoundError, ValueError, RecursionError):  # none, or damaged: nothing is known of a driver
             return {}
-        return said
 
     def no_sweep(self, name: str, known: list[str]) -> CosweepError:
         """What to say of a sweep that is not there."""

@@ -6,8 +6,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from cosweep.metrics import TrialStatus
 from cosweep.results.schema import SCHEMA_VERSION, TABLES, VERSION_KEY
 
 _CHECKED = {"write_page_checksum": True}
@@ -62,7 +64,10 @@ def read_rows(
         few = file.metadata.num_rows < 10_000
         groups = range(file.num_row_groups) if groups is None else groups
         table = file.read_row_groups(groups, wanted, use_threads=not few)
-        return _typed(table, kind)
+        table = _typed(table, kind)
+        if kind == "trials" and columns is None:
+            _check_ends(table)
+        return table
     except (pa.ArrowException, OSError, ValueError) as error:
         raise UnreadableError(str(error)) from error
 
@@ -76,6 +81,22 @@ def _typed(table: pa.Table, kind: str) -> pa.Table:
         if field.type != wanted:
             table = table.set_column(place, field.name, table.column(place).cast(wanted))
     return table
+
+
+def _check_ends(trials: pa.Table) -> None:
+    """Every trial must have ended in a known way at a known time, and if it broke, at a step."""
+    _check_present(trials, "status", "started_at", "finished_at")
+    unknown = set(pc.unique(trials["status"]).to_pylist()) - set(TrialStatus)
+    if unknown:
+        raise ValueError(f"holds trials of an unknown status {min(unknown)[:40]!r}")
+    if "co" in trials.column_names:
+        _check_present(trials.filter(pc.fill_null(trials["co"], False)), "co_step", "co_epoch")
+
+
+def _check_present(trials: pa.Table, *columns: str) -> None:
+    for name in columns if len(trials) else ():
+        if name not in trials.column_names or trials[name].null_count:
+            raise ValueError(f"holds trials without {name}")
 
 
 def empty_table(kind: str, columns: Iterable[str] | None = None) -> pa.Table:

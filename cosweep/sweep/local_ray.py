@@ -21,6 +21,7 @@ def private_cluster() -> Iterator[dict[str, Any]]:
 
     To be entered before ``ray`` is imported, which reads the environment then.
     """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Of any Ray: without clusters of many machines it binds its servers to 127.0.0.1, else to every address.
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
