@@ -23,6 +23,7 @@ from cosweep.sweep.mlflow_writer import Job, Task, summary_job
 
 _SILENT_SECONDS = 60.0
 _TRIALS = ("trial", "earlier")
+_CREDENTIALS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 
 
 def tracking_uri(store: Store, uri: str | None) -> str | None:
@@ -152,7 +153,9 @@ def stored_uri(store: Store, sweep: str, uri: str | None = None) -> str:
         CosweepError: If the sweep is unknown, or has no MLflow store.
     """
     record = store.sweep_record(sweep)
-    kept = record.get("mlflow_uri") or record.get("tracking", {}).get("uri")
+    kept = record.get("mlflow_uri") or record["tracking"].get("uri")
+    if kept and not uri:
+        _refuse_to_log_in(kept, sweep)
     found = tracking_uri(store, uri or kept)
     if found is None:
         raise CosweepError(
@@ -160,6 +163,16 @@ def stored_uri(store: Store, sweep: str, uri: str | None = None) -> str:
             f"MLFLOW_TRACKING_URI=sqlite:///mlflow.db cosweep sync {sweep} --root {store.location}"
         )
     return found
+
+
+def _refuse_to_log_in(kept: str, sweep: str) -> None:
+    """MLflow's client sends its password to any server; one that a results folder names may be anybody's."""
+    secrets = [name for name in _CREDENTIALS if os.environ.get(name)]
+    if secrets and kept.startswith(("http://", "https://")) and kept != os.environ.get("MLFLOW_TRACKING_URI"):
+        raise CosweepError(
+            f"the results name {kept} as MLflow's server of sweep {sweep}, which would be sent {secrets[0]}; "
+            f"if it is yours, set MLFLOW_TRACKING_URI={kept} too, else unset {', '.join(secrets)}"
+        )
 
 
 def sync_sweep(store: Store, sweep: str, uri: str | None = None) -> tuple[str, int, int]:
