@@ -152,10 +152,12 @@ def _run_trials(
     import ray
     from ray import tune
 
+    from cosweep.sweep.local_ray import keep_keys_out_of_logs
     from cosweep.sweep.monitor import Monitor
     from cosweep.sweep.stopper import VerdictStopper
     from cosweep.sweep.trainable import train_trial
 
+    keep_keys_out_of_logs()
     resources = sweep.resources
     shared = {key: (ray.put(dataset), hashes[key]) for key, dataset in datasets.items()}
     root = str(store.local_path) if store.local_path else store.location

@@ -30,9 +30,16 @@ def private_cluster() -> Iterator[dict[str, Any]]:
     if "RAY_TMPDIR" in os.environ:  # to keep Ray's logs
         yield options
         return
-    # Ray lets every user write to its folders; this one lets none in.
+    # Ray lets every user write to its folders, the temporary one included; the one around it lets none in.
     with tempfile.TemporaryDirectory(prefix="cosweep-ray-", dir=_SHORT, ignore_cleanup_errors=True) as folder:
-        yield options | {"_temp_dir": folder}
+        yield options | {"_temp_dir": f"{folder}/ray"}
+
+
+def keep_keys_out_of_logs() -> None:
+    """Have Tune not copy keys of AWS from the driver into the descriptions of its actors, which Ray logs."""
+    from ray.tune.execution import class_cache
+
+    class_cache.ENV_VARS_TO_PROPAGATE -= {name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")}
 
 
 def close_token_file() -> None:

@@ -40,7 +40,7 @@ def laughs(levels: int, line: str) -> str:
 )
 def test_no_definition_names_code_to_run(tmp_path: Path, text: str) -> None:
     (tmp_path / "evil.yaml").write_text("name: evil\n" + text.format(folder=tmp_path))
-    with pytest.raises(CosweepError, match="not valid YAML|unknown|expected"):
+    with pytest.raises(CosweepError, match=r"not valid YAML|unknown|expected"):
         load_sweep(tmp_path / "evil.yaml")
     assert not (tmp_path / "pwned").exists()
 
@@ -59,7 +59,7 @@ def test_no_definition_names_code_to_run(tmp_path: Path, text: str) -> None:
     ids=["aliases", "merge keys", "itself", "many", "deep lists", "deep mappings", "number"],
 )
 def test_a_yaml_bomb_is_refused(text: str) -> None:
-    with pytest.raises(CosweepError, match="evil.yaml.*: not valid YAML: .*(entries|deep|digits|alias)"):
+    with pytest.raises(CosweepError, match=r"evil\.yaml.*: not valid YAML: .*(entries|deep|digits|alias)"):
         parse_yaml(text, "evil.yaml")
 
 
@@ -89,7 +89,7 @@ def test_a_yaml_bomb_is_refused(text: str) -> None:
 def test_no_name_of_a_sweep_leaves_its_folder(tmp_path: Path, name: str) -> None:
     (tmp_path / "evil.yaml").write_text("trial: {}\n")
     escaped = "".join(f"\\U{ord(letter):08x}" for letter in name)
-    with pytest.raises(SpecError, match="name: name .* must start with a letter or digit"):
+    with pytest.raises(SpecError, match=r"name: name .* must start with a letter or digit"):
         load_sweep(tmp_path / "evil.yaml", [f'name="{escaped}"'])
     for act in (Store(tmp_path).sweep_record, Store(tmp_path).curves, Store(tmp_path).pulse):
         with pytest.raises(CosweepError, match="must start with a letter or digit"):

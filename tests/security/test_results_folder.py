@@ -9,7 +9,6 @@ import pickle
 import re
 import shutil
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -47,6 +46,11 @@ class Trap:
 
     def __reduce__(self) -> Any:
         return (Path.touch, (self.file,))
+
+
+@pytest.fixture(autouse=True)
+def _no_server_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
 
 @pytest.fixture
@@ -431,9 +435,3 @@ def test_no_statement_leaves_the_views(store: Store, tmp_path: Path, sql: str) -
     with pytest.raises(CosweepError, match=refused):
         run_query(store, sql.format(file=file, folder=tmp_path))
     assert sorted(tmp_path.rglob("*")) == before
-
-
-@pytest.fixture(autouse=True)
-def _no_server_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    yield
