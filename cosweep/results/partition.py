@@ -19,7 +19,15 @@ import pyarrow.parquet as pq
 
 from cosweep.errors import CosweepError
 from cosweep.results.files import Files, Stamp
-from cosweep.results.tables import FRAGMENT, UnreadableError, concatenate, empty_table, open_parquet, read_rows
+from cosweep.results.tables import (
+    FRAGMENT,
+    UnreadableError,
+    check_trial,
+    concatenate,
+    empty_table,
+    open_parquet,
+    read_rows,
+)
 
 T = TypeVar("T")
 
@@ -165,6 +173,8 @@ class Partition:
             raise UnreadableError(f"holds rows of trial {', '.join(map(str, held[:3]))}")
         if self.kind == "trials" and len(table) != 1:
             raise UnreadableError(f"holds {len(table)} rows, not one")
+        if self.kind == "trials" and columns is None:
+            check_trial(table.to_pylist()[0])
         return table
 
     def _open_fragment(self, trial_id: str) -> pq.ParquetFile:

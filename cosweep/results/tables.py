@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cosweep.metrics import TrialStatus
@@ -64,10 +63,7 @@ def read_rows(
         few = file.metadata.num_rows < 10_000
         groups = range(file.num_row_groups) if groups is None else groups
         table = file.read_row_groups(groups, wanted, use_threads=not few)
-        table = _typed(table, kind)
-        if kind == "trials" and columns is None:
-            _check_ends(table)
-        return table
+        return _typed(table, kind)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise UnreadableError(str(error)) from error
 
@@ -83,20 +79,18 @@ def _typed(table: pa.Table, kind: str) -> pa.Table:
     return table
 
 
-def _check_ends(trials: pa.Table) -> None:
-    """Every trial must have ended in a known way at a known time, and if it broke, at a step."""
-    _check_present(trials, "status", "started_at", "finished_at")
-    unknown = set(pc.unique(trials["status"]).to_pylist()) - set(TrialStatus)
-    if unknown:
-        raise ValueError(f"holds trials of an unknown status {min(unknown)[:40]!r}")
-    if "co" in trials.column_names:
-        _check_present(trials.filter(pc.fill_null(trials["co"], False)), "co_step", "co_epoch")
+def check_trial(row: Mapping[str, Any]) -> None:
+    """A trial must have ended in a known way at a known time, and if it broke, at a step; old files lack columns.
 
-
-def _check_present(trials: pa.Table, *columns: str) -> None:
-    for name in columns if len(trials) else ():
-        if name not in trials.column_names or trials[name].null_count:
-            raise ValueError(f"holds trials without {name}")
+    Raises:
+        UnreadableError: If it did not.
+    """
+    absent = [name for name in ("started_at", "finished_at") if row.get(name, "") is None]
+    absent += [name for name in ("co_step", "co_epoch") if row.get("co") and row.get(name) is None]
+    if absent:
+        raise UnreadableError(f"holds a trial without {absent[0]}")
+    if row.get("status") not in set(TrialStatus):
+        raise UnreadableError(f"holds a trial of unknown status {row.get('status')!r}")
 
 
 def empty_table(kind: str, columns: Iterable[str] | None = None) -> pa.Table:

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,7 +76,7 @@ def run_with_secrets(folder: Path, uri: str) -> Ran:
     process = start(folder, "tiny.yaml", RAY_TMPDIR=f"{folder}/ray", **environment)
     seen = Ran("", [])
     running = psutil.Process(process.pid)
-    wait_for(lambda: time.sleep(0.2) or seen.watch(running), 240)
+    wait_for(lambda: seen.watch(running), 240)
     code, seen.output = finish(process)
     assert code == 0, seen.output
     seen.files = [path for path in folder.rglob("*") if path.is_file()]
@@ -161,7 +160,7 @@ def test_only_who_has_the_token_runs_code(cluster: dict[str, str], tmp_path: Pat
 
 
 def test_no_other_user_reaches_the_files_of_a_cluster(cluster: dict[str, str]) -> None:
-    private = Path(cluster["session"]).parent
+    private = Path(cluster["session"]).parent.parent
     assert private.stat().st_mode & 0o077 == 0
     assert not (Path(cluster["home"]) / ".ray/auth_token").exists()
 

@@ -300,7 +300,9 @@ def test_numbers_stay_numbers_in_csv() -> None:
 def scripted(tmp_path: Path) -> Path:
     """Report of a sweep that has HTML wherever a text can stand."""
     store = Store(tmp_path / "scripted")
-    texts = dict.fromkeys(("method", "model", "intervention", "host", "device", "versions", "co_reason"), SCRIPT)
+    texts: dict[str, Any] = dict.fromkeys(
+        ("method", "model", "intervention", "host", "device", "versions", "co_reason"), SCRIPT
+    )
     rows = write_sweep(store, methods=("fgsm",), **texts)
     record = store.sweep_record("made")
     store.write_trial("made", trial_row("e" * 12, status="failed", state=None, co=None, error=SCRIPT, **texts), [])
