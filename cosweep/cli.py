@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ParamSpec
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from cosweep import __version__
 from cosweep.errors import CosweepError, SpecError, UnknownNameError
+from cosweep.redaction import redacted
+from cosweep.terminal import SafeConsole
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,8 +37,8 @@ app = typer.Typer(
 )
 # A log or a pipe has no width of its own; 80 columns would cut tables.
 _width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160
-console = Console(highlight=False, width=_width)
-errors = Console(stderr=True, highlight=False)
+console = SafeConsole(highlight=False, width=_width)
+errors = SafeConsole(stderr=True, highlight=False)
 
 _MOST_BAD_FILES = 20
 
@@ -116,6 +117,11 @@ def run(
         raise typer.Exit(1)
 
 
+def _shown(text: str) -> str:
+    """A text of the user's as it can be printed between markup."""
+    return escape(redacted(text))
+
+
 def _print_outcome(outcome: Outcome, root: str, command: str) -> None:
     report = outcome.report
     console.print()
@@ -134,14 +140,16 @@ def _print_outcome(outcome: Outcome, root: str, command: str) -> None:
         first = str(row["error"]).splitlines()[0]
         errors.print(f"[red]failed[/] {row['trial_id']}: {escape(first)}", soft_wrap=True)
     if outcome.failed:
-        errors.print(f"{len(outcome.failed)} trials failed; mend the cause and run again: {command}", soft_wrap=True)
+        errors.print(
+            f"{len(outcome.failed)} trials failed; mend the cause and run again: {escape(command)}", soft_wrap=True
+        )
     if outcome.missing:
-        errors.print(f"{outcome.missing} trials have no result yet; carry on with: {command}", soft_wrap=True)
+        errors.print(f"{outcome.missing} trials have no result yet; carry on with: {escape(command)}", soft_wrap=True)
     if outcome.unlogged_reason:
         missed = f"{outcome.unlogged} trials" if outcome.unlogged else "the summary"
         errors.print(
             f"[yellow]MLflow misses {missed}[/] ({escape(outcome.unlogged_reason)}); all results are "
-            f"in {root}; later: cosweep sync {report.sweep}{suffix}",
+            f"in {escape(root)}; later: cosweep sync {report.sweep}{escape(suffix)}",
             soft_wrap=True,
         )
 
@@ -184,7 +192,7 @@ def status(
     from cosweep.sweep.status import status_table, sweep_states, watch_sweeps
 
     if not Store(root).sweeps():
-        console.print(f"no sweeps in {root} yet; start one with: cosweep run search_spaces/quickstart.yaml")
+        console.print(f"no sweeps in {_shown(root)} yet; start one with: cosweep run search_spaces/quickstart.yaml")
         return
     if watch:
         watch_sweeps(root, sweep, every, console)
@@ -217,7 +225,7 @@ def query(
     if time.monotonic() - began > _SLOW_SECONDS:
         errors.print("slow because of many small files? cosweep compact merges them, also while a sweep runs")
     if sql is not None and not store.sweeps():
-        errors.print(f"[yellow]no sweeps in {escape(root)}[/]; is it the right --root?", soft_wrap=True)
+        errors.print(f"[yellow]no sweeps in {_shown(root)}[/]; is it the right --root?", soft_wrap=True)
     _warn_of_bad_files(store)
 
 
@@ -244,7 +252,7 @@ def compact(
             done += compact_sweep(
                 store, name, lambda what, now, of: bar.update(task, description=what, completed=now, total=of)
             )
-    console.print(compaction_table(done) if done else f"no trials in {root} yet", soft_wrap=True)
+    console.print(compaction_table(done) if done else f"no trials in {_shown(root)} yet", soft_wrap=True)
     _warn_of_bad_files(store)
 
 
@@ -277,7 +285,7 @@ def report(sweep: Annotated[str, typer.Argument(help="A sweep.")], root: Root = 
     _print_report(made)
     if made.partial:
         console.print(f"[yellow]partial[/]: {made.partial}")
-    console.print(f"[bold]report[/]  {escape(f'{root}/reports/{sweep}')}/report.html", soft_wrap=True)
+    console.print(f"[bold]report[/]  {_shown(f'{root}/reports/{sweep}')}/report.html", soft_wrap=True)
     console.print(f"beside it {len(files) - 1} files: figures as PNG and SVG, tables as CSV and Parquet")
     _warn_of_bad_files(store)
 
@@ -296,7 +304,8 @@ def sync(
     store = Store(root)
     for name in [sweep] if sweep else store.sweeps():
         target, logged, present = sync_sweep(store, name, uri)
-        console.print(f"{name}: {logged} trials logged to {target}, {present} were there already", soft_wrap=True)
+        told = f"{name}: {logged} trials logged to {target}, {present} were there already"
+        console.print(told, markup=False, soft_wrap=True)
 
 
 @app.command()

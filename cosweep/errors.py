@@ -6,9 +6,14 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from cosweep.redaction import redacted
+
 
 class CosweepError(Exception):
-    """Base of every error that carries its own remedy in its message."""
+    """Base of every error that carries its own remedy in its message, and no password of an address in it."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(redacted(message))
 
 
 @dataclass(frozen=True)
@@ -19,7 +24,7 @@ class Fault:
     message: str
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.message}" if self.path else self.message
+        return redacted(f"{self.path}: {self.message}" if self.path else self.message)
 
 
 class SpecError(CosweepError):

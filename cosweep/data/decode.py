@@ -16,6 +16,9 @@ from cosweep.errors import CosweepError
 Split = tuple[NDArray[np.uint8], NDArray[np.int64]]
 _SPLITS = {"train": ("train",), "test": ("test", "validation", "valid", "val")}
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm"}
+# Pillow knows others, one of which runs a program: EPS is drawn by Ghostscript.
+_FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "PPM", "GIF", "TIFF")
+_MOST_PIXELS = 2**26
 
 
 def read_image_folder(root: Path, size: int | None) -> dict[str, Split]:
@@ -109,7 +112,7 @@ def _stack(items: Iterable[tuple[bytes, int, str]], size: int | None, where: Pat
     for encoded, label, name in items:
         try:
             images.append(_decode(encoded, size))
-        except (UnidentifiedImageError, OSError) as error:
+        except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
             raise CosweepError(f"{name}: not a readable image ({error})") from error
         labels.append(label)
         if images[-1].shape != images[0].shape:
@@ -123,7 +126,9 @@ def _stack(items: Iterable[tuple[bytes, int, str]], size: int | None, where: Pat
 
 
 def _decode(encoded: bytes, size: int | None) -> NDArray[np.uint8]:
-    with Image.open(io.BytesIO(encoded)) as opened:
+    with Image.open(io.BytesIO(encoded), formats=_FORMATS) as opened:
+        if opened.width * opened.height > _MOST_PIXELS:  # a few bytes may stand for many gigabytes
+            raise OSError(f"{opened.width}x{opened.height} pixels are more than {_MOST_PIXELS:,}")
         image = opened.convert("L" if opened.mode in ("L", "1", "I;16") else "RGB")
     if size is not None:
         scale = size / min(image.size)

@@ -13,6 +13,7 @@ from typing import Any
 from cosweep.errors import UnknownNameError
 from cosweep.results.breaking_points import Row, clear, format_value, places
 from cosweep.results.proportions import Interval, wilson
+from cosweep.results.records import spec_of
 
 ALL = "all"
 NONE = "no intervention"
@@ -166,7 +167,7 @@ def _correlation(both: int, only_first: int, only_second: int, neither: int) -> 
 
 def _key(trial: Row) -> str:
     """The trial's spec without its interventions."""
-    spec = json.loads(trial["spec_json"])
+    spec = spec_of(trial)
     return json.dumps({name: value for name, value in spec.items() if name != "interventions"}, sort_keys=True)
 
 
@@ -187,7 +188,7 @@ def _treatments(trials: Iterable[Row]) -> dict[str, dict[str, Row]]:
 def _acting(trial: Row) -> list[dict[str, Any]]:
     """The trial's interventions without those that leave every image as it is, to the bit."""
     acting: list[dict[str, Any]] = []
-    for intervention in json.loads(trial["spec_json"]).get("interventions", []):
+    for intervention in spec_of(trial).get("interventions", []):
         nothing = intervention["kind"] in _ADDING and 0 in (intervention.get("beta"), intervention.get("share"))
         clips = intervention.get("clamp") and acting  # the original images are within [0, 1]
         if not nothing or clips:

@@ -180,7 +180,7 @@ class LocalFiles(Files):
 
     @contextmanager
     def _aside(self, path: str) -> Iterator[tuple[Path, Path]]:
-        target = self.folder / path
+        target = self._inside(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         aside = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
         try:
@@ -188,8 +188,18 @@ class LocalFiles(Files):
         finally:
             aside.unlink(missing_ok=True)
 
+    def _inside(self, path: str) -> Path:
+        """Where to write a file, which no link below the folder leads out of it."""
+        target = self.folder / path
+        if not target.parent.resolve().is_relative_to(self.folder.resolve()):
+            raise CosweepError(
+                f"{target.parent} is a link out of the results folder {self.folder}, so nothing is written there; "
+                "replace it by a folder, or set results.root to where the results are to be"
+            )
+        return target
+
     def delete(self, path: str) -> None:
-        (self.folder / path).unlink(missing_ok=True)
+        self._inside(path).unlink(missing_ok=True)
 
     @contextmanager
     def exclusive(self, name: str, seconds: float, *, wait: bool = False) -> Iterator[Callable[[], None]]:
@@ -199,7 +209,8 @@ class LocalFiles(Files):
         path = self.folder / f".{slug(name)}.lock"
         with ExitStack() as stack:
             try:
-                file = stack.enter_context(path.open("a+"))
+                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+                file = stack.enter_context(os.fdopen(descriptor, "a+"))
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 file.truncate(0)
                 file.write(f"process {os.getpid()} on {socket.gethostname()}")

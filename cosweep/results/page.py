@@ -88,7 +88,7 @@ def _image(content: bytes, kind: str = "png") -> str:
 def _data(report: Report) -> dict[str, Any]:
     """What the page's script draws."""
     columns = _columns(report)
-    specs = {row["trial_id"]: json.loads(row["spec_json"] or "{}") for row in report.rows[:_MOST_SPECS]}
+    specs = {row["trial_id"]: _spec(row["spec_json"]) for row in report.rows[:_MOST_SPECS]}
     reasons = {row["trial_id"]: row["co_reason"] or row["error"] or "" for row in report.rows}
     breaks = {
         row["trial_id"]: [row["co_step_low"], row["co_step"], row["co_step_high"]] for row in report.rows if row["co"]
@@ -107,6 +107,13 @@ def _data(report: Report) -> dict[str, Any]:
         "survival": _survivals(report),
         "examples": _examples(report),
     }
+
+
+def _spec(text: str | None) -> Any:
+    try:
+        return json.loads(text or "{}", parse_constant=str)  # the page's JSON has no NaN
+    except (ValueError, RecursionError):  # of another hand; shown as it is
+        return text
 
 
 def _columns(report: Report) -> list[str]:

@@ -19,7 +19,15 @@ import pyarrow.parquet as pq
 
 from cosweep.errors import CosweepError
 from cosweep.results.files import Files, Stamp
-from cosweep.results.tables import FRAGMENT, UnreadableError, concatenate, empty_table, open_parquet, read_rows
+from cosweep.results.tables import (
+    FRAGMENT,
+    UnreadableError,
+    check_trial,
+    concatenate,
+    empty_table,
+    open_parquet,
+    read_rows,
+)
 
 T = TypeVar("T")
 
@@ -75,7 +83,12 @@ class Partition:
         self._bad_files = bad_files
 
     def path(self, trial_id: str) -> str:
-        """A trial's own file."""
+        """A trial's own file.
+
+        Raises:
+            CosweepError: If no trial can have this id.
+        """
+        check_name(trial_id)
         return f"{self.folder}/{trial_id}{_SUFFIX}"
 
     def write(self, trial_id: str, rows: pa.Table) -> None:
@@ -84,7 +97,7 @@ class Partition:
         Raises:
             CosweepError: If no trial can have this id.
         """
-        if check_name(trial_id) == COMPACTED:
+        if trial_id == COMPACTED:
             raise CosweepError(f"a trial cannot have the id {COMPACTED!r}, whose file is that of compacted trials")
         sink = pa.BufferOutputStream()
         pq.write_table(rows, sink, **FRAGMENT)
@@ -95,6 +108,9 @@ class Partition:
         names = self.files.names(self.folder).items()
         found = {name.removesuffix(_SUFFIX): stamp for name, stamp in names if name.endswith(_SUFFIX)}
         found.pop(COMPACTED, None)
+        for name in [name for name in found if not is_name(name)]:
+            self.note(f"{self.folder}/{name}{_SUFFIX}", "no trial can have this name")
+            del found[name]
         return found
 
     def trial_ids(self) -> set[str]:
@@ -157,6 +173,8 @@ class Partition:
             raise UnreadableError(f"holds rows of trial {', '.join(map(str, held[:3]))}")
         if self.kind == "trials" and len(table) != 1:
             raise UnreadableError(f"holds {len(table)} rows, not one")
+        if self.kind == "trials" and columns is None:
+            check_trial(table.to_pylist()[0])
         return table
 
     def _open_fragment(self, trial_id: str) -> pq.ParquetFile:
@@ -262,13 +280,18 @@ def chunks(items: Collection[T], size: int) -> Iterator[list[T]]:
         yield found[start : start + size]
 
 
+def is_name(name: str) -> bool:
+    """Whether it can be part of a path below the root."""
+    return _NAME.fullmatch(name) is not None
+
+
 def check_name(name: str) -> str:
     """A name that can be part of a path below the root, unchanged.
 
     Raises:
         CosweepError: If it could leave its folder or be mistaken for a hidden file.
     """
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         raise CosweepError(
             f"name {name!r} must start with a letter or digit and hold only letters, digits, '.', '_' and '-'"
         )

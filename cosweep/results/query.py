@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import re
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -16,6 +17,9 @@ import pyarrow.parquet as pq
 
 from cosweep.results.store import Store
 from cosweep.results.views import Results
+
+# A formula to a spreadsheet, and no number.
+_FORMULA = re.compile(r"(?![+-]?[\d.]+(?:[eE][+-]?\d+)?$)\s*[=+\-@\t\r]")
 
 
 def run_query(store: Store, sql: str) -> pa.Table:
@@ -56,13 +60,22 @@ def to_json(table: pa.Table) -> bytes:
 
 
 def to_csv(table: pa.Table) -> bytes:
-    """CSV with a header line; a list is its JSON text."""
+    """CSV with a header line; a list is its JSON text, and a text that a spreadsheet would run begins with ``'``."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, table.column_names, lineterminator="\n")
-    writer.writeheader()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(map(_cell, table.column_names))
     for row in plain_rows(table):
-        writer.writerow({n: json.dumps(v, default=str) if isinstance(v, list) else v for n, v in row.items()})
+        writer.writerow(map(_cell, row.values()))
     return text.getvalue().encode()
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, list):
+        return json.dumps(value, default=str)
+    if not isinstance(value, str):
+        return value
+    text = re.sub("\r\n?", "\n", value)  # a bare return would begin a row of its own
+    return f"'{text}" if _FORMULA.match(value) else text
 
 
 def to_parquet(table: pa.Table) -> bytes:

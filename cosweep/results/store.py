@@ -20,7 +20,8 @@ import pyarrow.fs as pafs
 from cosweep.errors import CosweepError
 from cosweep.results.buckets import ObjectFiles
 from cosweep.results.files import Files, LocalFiles
-from cosweep.results.partition import BadFile, Partition, check_name
+from cosweep.results.partition import BadFile, Partition, check_name, is_name
+from cosweep.results.records import checked_pulse, checked_record
 from cosweep.results.schema import SCHEMA_VERSION, SWEEP_COLUMN, TABLES, table_from_rows
 from cosweep.results.tables import concatenate, empty_table, newer
 
@@ -125,9 +126,8 @@ class Store:
             raise self.no_sweep(name, known)
         path = f"sweeps/{name}.json"
         try:
-            record: dict[str, Any] = json.loads(self.files.read(path))
-            return {"axes": [], **record, "trial_ids": list(record["trial_ids"])}
-        except (ValueError, KeyError, TypeError) as error:
+            return checked_record(json.loads(self.files.read(path)), name)
+        except (ValueError, RecursionError) as error:
             raise CosweepError(
                 f"{self.files.shown(path)} is damaged ({error}); cosweep run with the sweep's definition writes it anew"
             ) from error
@@ -140,10 +140,9 @@ class Store:
     def pulse(self, sweep: str) -> dict[str, Any]:
         """What :meth:`write_pulse` kept last; empty if nothing."""
         try:
-            said: dict[str, Any] = json.loads(self.files.read(f"pulses/{check_name(sweep)}.json"))
-        except (FileNotFoundError, ValueError):  # none, or damaged: then nothing is known of a driver
+            return checked_pulse(json.loads(self.files.read(f"pulses/{check_name(sweep)}.json")))
+        except (FileNotFoundError, ValueError, RecursionError):  # none, or damaged: nothing is known of a driver
             return {}
-        return said
 
     def no_sweep(self, name: str, known: list[str]) -> CosweepError:
         """What to say of a sweep that is not there."""
@@ -151,12 +150,20 @@ class Store:
 
     def sweeps(self) -> list[str]:
         """Names of the sweeps that were defined, sorted."""
-        return [name.removesuffix(".json") for name in self.files.names("sweeps") if name.endswith(".json")]
+        names = [name for name in self.files.names("sweeps") if name.endswith(".json")]
+        return self._named({name: name.removesuffix(".json") for name in names}, "sweeps")
 
     def swept(self) -> list[str]:
         """Names of the sweeps that have trials, sorted."""
         folders = self.files.folders("trials")
-        return [name.removeprefix("sweep=") for name in folders if name.startswith("sweep=")]
+        return self._named({n: n.removeprefix("sweep=") for n in folders if n.startswith("sweep=")}, "trials")
+
+    def _named(self, found: dict[str, str], folder: str) -> list[str]:
+        """Names of sweeps by the files that say them, without those that no sweep can have, which are noted."""
+        for file in [file for file, name in found.items() if not is_name(name)]:
+            shown = self.files.shown(f"{folder}/{file}")
+            self._bad_files[shown] = BadFile(shown, "no sweep can have this name")
+        return [name for name in found.values() if is_name(name)]
 
     def trials(self, sweep: str | None = None) -> pa.Table:
         """Table ``trials`` of one sweep or of all, one row per trial."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cosweep.metrics import TrialStatus
 from cosweep.results.schema import SCHEMA_VERSION, TABLES, VERSION_KEY
 
 _CHECKED = {"write_page_checksum": True}
@@ -76,6 +77,20 @@ def _typed(table: pa.Table, kind: str) -> pa.Table:
         if field.type != wanted:
             table = table.set_column(place, field.name, table.column(place).cast(wanted))
     return table
+
+
+def check_trial(row: Mapping[str, Any]) -> None:
+    """A trial must have ended in a known way at a known time, and if it broke, at a step; old files lack columns.
+
+    Raises:
+        UnreadableError: If it did not.
+    """
+    absent = [name for name in ("started_at", "finished_at") if row.get(name, "") is None]
+    absent += [name for name in ("co_step", "co_epoch") if row.get("co") and row.get(name) is None]
+    if absent:
+        raise UnreadableError(f"holds a trial without {absent[0]}")
+    if row.get("status") not in set(TrialStatus):
+        raise UnreadableError(f"holds a trial of unknown status {row.get('status')!r}")
 
 
 def empty_table(kind: str, columns: Iterable[str] | None = None) -> pa.Table:

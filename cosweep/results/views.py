@@ -33,6 +33,8 @@ class Results:
         self._tables: dict[str, pa.Table] = {}
         # One thread, so that the same rows give the same digits: sums over several differ in the last bit.
         self._connection = duckdb.connect(":memory:", config={"enable_external_access": False, "threads": 1})
+        self._connection.execute("SET autoinstall_known_extensions = false")
+        self._connection.execute("SET autoload_known_extensions = false")
         self._connection.execute("SET TimeZone = 'UTC'")
         self._connection.execute("SET python_enable_replacements = false")
         self._connection.execute("SET lock_configuration = true")

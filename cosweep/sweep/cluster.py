@@ -9,11 +9,12 @@ import re
 import signal
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import NamedTuple
+from contextlib import ExitStack, contextmanager
+from typing import Any, NamedTuple
 
 from cosweep.errors import CosweepError
 from cosweep.sweep.definition import ResourcesSpec
+from cosweep.sweep.local_ray import close_token_file, private_cluster
 from cosweep.sweep.worker import GIGABYTE
 
 _CONNECT_SECONDS = 5.0
@@ -84,26 +85,28 @@ def connected() -> Iterator[None]:
     # Which lost machines count as failures of a trial is decided in failures.py, for all of them alike.
     os.environ.setdefault("RAY_TRAIN_COUNT_PREEMPTION_AS_FAILURE", "1")
     address = cluster_address()
-    if address:
-        _check_listening(address)
-    import ray
-    from ray.exceptions import AuthenticationError
+    with ExitStack() as stack:
+        if address:
+            _check_listening(address)
+            options: dict[str, Any] = {}
+        else:
+            options = stack.enter_context(private_cluster())
+        close_token_file()
+        import ray
+        from ray.exceptions import AuthenticationError
 
-    for name in ("ray", "ray.tune", "ray.train"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    options = {} if address else {"address": "local", "include_dashboard": False}
-    try:
-        ray.init(log_to_driver=False, logging_level="ERROR", configure_logging=True, **options)
-    except AuthenticationError as error:
-        raise _unauthenticated(address, str(error).split(". ")[0]) from error
-    except ConnectionError as error:
-        raise _unauthenticated(address, "it answers, and does not let us in") from error
-    except (RuntimeError, ValueError) as error:
-        raise CosweepError(f"cannot use the Ray cluster at {address or 'this machine'}: {error}") from error
-    try:
+        for name in ("ray", "ray.tune", "ray.train"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        try:
+            ray.init(log_to_driver=False, logging_level="ERROR", configure_logging=True, **options)
+        except AuthenticationError as error:
+            raise _unauthenticated(address, str(error).split(". ")[0]) from error
+        except ConnectionError as error:
+            raise _unauthenticated(address, "it answers, and does not let us in") from error
+        except (RuntimeError, ValueError) as error:
+            raise CosweepError(f"cannot use the Ray cluster at {address or 'this machine'}: {error}") from error
+        stack.callback(ray.shutdown)
         yield
-    finally:
-        ray.shutdown()
 
 
 def _check_listening(address: str) -> None:

@@ -7,9 +7,9 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 from cosweep.errors import Fault
+from cosweep.redaction import holds_secret
 from cosweep.specs import Spec, number
 from cosweep.training.trial_spec import TrialSpec, column_of
 
@@ -47,7 +47,8 @@ class TrackingSpec(Spec):
 
     def faults(self) -> Iterator[Fault]:
         """Why the address cannot stand in a definition."""
-        yield from _secret_faults("uri", self.uri, "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD")
+        if self.uri is not None and holds_secret(self.uri):
+            yield Fault("uri", secret_fault("MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,13 +66,13 @@ class ResultsSpec(Spec):
 
     def faults(self) -> Iterator[Fault]:
         """Why the address cannot stand in a definition."""
-        yield from _secret_faults("root", self.root, "the store's own variables, such as AWS_SECRET_ACCESS_KEY")
+        if holds_secret(self.root):
+            yield Fault("root", secret_fault("the store's own variables, such as AWS_SECRET_ACCESS_KEY"))
 
 
-def _secret_faults(name: str, address: str | None, variables: str) -> Iterator[Fault]:
-    """The definition's text is kept with the results and shown in the report."""
-    if address is not None and urlsplit(address).password is not None:
-        yield Fault(name, f"a password would be kept with the results; leave it out of the address and set {variables}")
+def secret_fault(variables: str) -> str:
+    """What to say of an address with a secret: the definition's text is kept with the results, and in the report."""
+    return f"a password would be kept with the results; leave it out of the address and set {variables}"
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from cosweep import __version__
 from cosweep.data import Dataset
 from cosweep.errors import CosweepError, Fault, SpecError
 from cosweep.metrics import TrialStatus
+from cosweep.redaction import redacted
 from cosweep.results.report import Report, make_report, write_report
 from cosweep.results.store import Store
 from cosweep.sweep.checkpoints import remove_ended
@@ -234,9 +235,11 @@ def _tune(setting: Setting, specs: list[TrialSpec], monitor: Monitor) -> None:
     from ray import tune
 
     from cosweep.sweep.failures import WORKER_RESTARTS
+    from cosweep.sweep.local_ray import keep_keys_out_of_logs
     from cosweep.sweep.stopper import VerdictStopper
     from cosweep.sweep.trainable import train_trial
 
+    keep_keys_out_of_logs()
     with tempfile.TemporaryDirectory(prefix="cosweep-", ignore_cleanup_errors=True) as scratch:
         tune.Tuner(
             tune.with_resources(tune.with_parameters(train_trial, setting=setting), setting.demands),
@@ -272,5 +275,5 @@ def _conclude(sweep: Sweep, store: Store, tracker: Tracker | None, uri: str | No
         missing=len(asked) - len(rows),
         unlogged=unlogged,
         unlogged_reason=tracker.problem if tracker else "",
-        mlflow_uri=uri,
+        mlflow_uri=None if uri is None else redacted(uri),
     )

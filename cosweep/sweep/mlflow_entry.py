@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import colorsys
+import html
 import math
+import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ _OUTCOMES = ("co", "co_step", "co_epoch", "robust_acc", "steps", "wall_seconds")
 _MEASURING = ("probe_", "final_", "stop_")
 _MOST_POINTS = 2000
 _MOST_ERROR = 3000
+_MARKUP = re.compile(r"[\\`*_{}\[\]()#!|~:]")
 _HUES = {
     TrialState.CO: 0.0,
     TrialState.RECOVERED: 0.1,
@@ -144,13 +147,25 @@ def _curves(curve: Sequence[Mapping[str, Any]]) -> Iterator[Point]:
                 yield Point(name, float(value), probe["step"])
 
 
+def literal(text: str) -> str:
+    """Markdown that shows a text as it is: no links, pictures or markup of its own."""
+    return _MARKUP.sub(r"\\\g<0>", html.escape(" ".join(text.split()), quote=False))
+
+
+def fenced(text: str, language: str = "") -> str:
+    """Markdown of a text as code, in a fence that nothing in it ends."""
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{text}\n{fence}"
+
+
 def _note(row: Mapping[str, Any]) -> str:
     """Markdown: what happened, and where all numbers of the trial are."""
     lines = [_story(row)]
     if row["co_reason"]:
-        lines.append(row["co_reason"])
+        lines.append(literal(row["co_reason"]))
     if row["error"]:
-        lines.append(f"```\n{row['error'][:_MOST_ERROR]}\n```")
+        lines.append(fenced(row["error"][:_MOST_ERROR]))
     lines.append(f"All its probes: `cosweep query \"SELECT * FROM curves WHERE trial_id = '{row['trial_id']}'\"`")
     return "\n\n".join(lines)
 

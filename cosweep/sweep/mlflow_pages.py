@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 
 from cosweep.results.breaking_points import PIXEL_COLUMNS
 from cosweep.results.report import Report, asked_question
-from cosweep.sweep.mlflow_entry import STATE_TAG, TRIAL_TAG, milliseconds
+from cosweep.sweep.mlflow_entry import STATE_TAG, TRIAL_TAG, fenced, literal, milliseconds
 
 VIEW_TAG = "mlflow.sharedViewState."
 _TABLE, _CHARTS = "trials", "charts"
@@ -75,7 +75,7 @@ def saved_views(axes: Sequence[str], created: int) -> dict[str, str]:
 
 def experiment_note(record: dict[str, Any]) -> str:
     """Markdown for the experiment."""
-    return "\n\n".join(filter(None, [asked_question(record), FILTERS]))
+    return "\n\n".join(filter(None, [literal(asked_question(record)), FILTERS]))
 
 
 @dataclass(frozen=True)
@@ -124,13 +124,13 @@ def sweep_note(record: dict[str, Any], where: str, found: str) -> str:
     name = record["name"]
     root = "" if where == "results" else f" --root {where}"
     parts = [
-        f"**{asked}**" if (asked := asked_question(record)) else "",
+        f"**{literal(asked)}**" if (asked := asked_question(record)) else "",
         found,
         f"Varied: {', '.join(record['axes'])}. " + (f"Run again, or carry on: `{command}`" if command else ""),
         f"Report, figures and tables are under Artifacts, and in `{where}/reports/{name}`; every number: "
         f"`cosweep query \"SELECT * FROM trials WHERE sweep = '{name}'\"{root}`",
         FILTERS,
-        f"```yaml\n{source.strip()}\n```" if source and len(source) < _MOST_SOURCE else "",
+        fenced(source.strip(), "yaml") if source and len(source) < _MOST_SOURCE else "",
     ]
     return "\n\n".join(filter(None, parts))
 

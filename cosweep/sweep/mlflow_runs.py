@@ -12,6 +12,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from cosweep.errors import CosweepError
+from cosweep.redaction import redacted
 from cosweep.results.store import Store
 from cosweep.sweep.mlflow_entry import NOTE_TAG, TRIAL_TAG, Entry, milliseconds, trial_entry
 from cosweep.sweep.mlflow_pages import Summary, experiment_note, saved_views, sweep_note
@@ -152,12 +154,20 @@ class SweepRuns:
 
     def _write_artifacts(self, files: dict[str, bytes]) -> None:
         location = str(self._client.get_run(self._begun()).info.artifact_uri)
-        if self._folder is not None and location.startswith(_PROXIED):
-            _write_files(self._folder / location.removeprefix(_PROXIED), files)
+        if self._folder is not None and (location.startswith(_PROXIED) or self._is_own_database()):
+            target = self._folder / location.removeprefix(_PROXIED).lstrip("/")
+            if not location.startswith(_PROXIED) or not target.resolve().is_relative_to(self._folder.resolve()):
+                raise CosweepError(f"MLflow's database wants the report in {location}, which is not in {self._folder}")
+            _write_files(target, files)
             return
         with tempfile.TemporaryDirectory() as folder:
             _write_files(Path(folder), files)
             self._client.log_artifacts(self._begun(), folder)
+
+    def _is_own_database(self) -> bool:
+        """Whether it lies in the results folder, and so may have come with it from somebody else."""
+        own = self._store.local_path
+        return own is not None and self._folder is not None and self._folder.is_relative_to(own)
 
     def _find_experiment(self) -> Any:
         from mlflow.exceptions import MlflowException
@@ -221,7 +231,7 @@ class SweepRuns:
 
     @property
     def _where(self) -> str:
-        return str(self._store.local_path or self._store.location)
+        return redacted(str(self._store.local_path or self._store.location))
 
 
 def _write_files(folder: Path, files: dict[str, bytes]) -> None:

@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from cosweep.errors import CosweepError
+from cosweep.redaction import redacted
 from cosweep.results.store import Store
 from cosweep.sweep.mlflow_pages import home_link, sweep_links
 from cosweep.sweep.mlflow_runs import SweepRuns, artifacts_folder
@@ -84,7 +85,7 @@ def _runs(store: Store, sweep: str, uri: str, console: Console) -> SweepRuns:
         root = "" if store.location == "results" else f" --root {shlex.quote(store.location)}"
         console.print(
             f"[yellow]MLflow lacks {missing} finished trials of {sweep}[/]; unless it runs now: "
-            f"cosweep sync {sweep}{root}",
+            f"cosweep sync {sweep}{escape(redacted(root))}",
             soft_wrap=True,
         )
     return runs
@@ -96,7 +97,7 @@ def _print_links(console: Console, server: str, sweeps: dict[str, SweepRuns]) ->
         found = sweep_links(server, runs.experiment_id, runs.parent_id)
         links |= found if len(sweeps) == 1 else {name: found["trials"]}
     for name, link in links.items():
-        console.print(f"[bold]{escape(name)}[/]  {escape(link)}", soft_wrap=True)
+        console.print(f"[bold]{escape(name)}[/]  {escape(redacted(link))}", soft_wrap=True)
 
 
 def _refuse_taken(port: int) -> None:
@@ -127,12 +128,13 @@ def _terminable() -> Iterator[None]:
 @contextmanager
 def _server(uri: str, port: int) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]:
     """MLflow's server with its log, in a process group of its own, which is ended whole."""
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--workers", "1"]
+    command = [sys.executable, "-m", "mlflow", "server", "--workers", "1"]
     command += ["--host", _HOST, "--port", str(port), "--uvicorn-opts", "--no-access-log"]
     folder = artifacts_folder(uri)
     if folder is not None:
         command += ["--artifacts-destination", str(folder)]
-    environment = {**os.environ, **_SERVER_ENVIRONMENT}
+    # Not an argument, which all users of the machine can read.
+    environment = {**os.environ, **_SERVER_ENVIRONMENT, "MLFLOW_BACKEND_STORE_URI": uri}
     with (
         tempfile.TemporaryFile() as log,
         subprocess.Popen(

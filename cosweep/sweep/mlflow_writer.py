@@ -1,24 +1,27 @@
 """The process that writes a sweep's trials to MLflow.
 
 It is a process, since MLflow takes some 50 ms of Python a trial, which in a thread the driver of the sweep would wait
-for. Reads pickled jobs from stdin until it ends, and answers each with a line: empty, or what went wrong.
+for. Reads jobs from stdin, a line of JSON each, until it ends, and answers each with a line: empty, or what went wrong.
 """
 
 from __future__ import annotations
 
+import base64
+import json
 import math
 import os
-import pickle
 import queue
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import IO, Any, Literal, NamedTuple
 
 from cosweep.errors import CosweepError
 from cosweep.results.store import Store
+from cosweep.sweep.mlflow_pages import Summary
 from cosweep.sweep.mlflow_runs import SweepRuns
 
 _NICENESS = 10
@@ -40,14 +43,20 @@ class Job(NamedTuple):
     content: Any = None
 
 
+def summary_job(summary: Summary, files: Mapping[str, bytes]) -> Job:
+    """The job to log a summary and its files."""
+    texts = {name: base64.b64encode(content).decode() for name, content in files.items()}
+    return Job("summary", {"summary": asdict(summary), "files": texts})
+
+
 def main() -> None:
     """Work until stdin ends."""
     os.nice(_NICENESS)  # training goes first
     answers, sys.stdout = sys.stdout, sys.stderr
     jobs = _read(sys.stdin.buffer)
-    writer = _Writer(next(jobs))
+    writer = _Writer(Task(*next(jobs)))
     for job in jobs:
-        print(writer.handle(job), file=answers, flush=True)
+        print(writer.handle(Job(*job)), file=answers, flush=True)
 
 
 class _Writer:
@@ -78,22 +87,21 @@ class _Writer:
             self._runs = SweepRuns(Store(self._task.location), self._task.sweep, self._task.uri)
             self._runs.begin(datetime.now(UTC))
         if job.kind == "summary":
-            self._runs.log_summary(*job.content)
+            files = {name: base64.b64decode(text) for name, text in job.content["files"].items()}
+            self._runs.log_summary(Summary(**job.content["summary"]), files)
         elif job.kind == "trial" or (job.kind == "earlier" and not self._runs.has(job.content)):
             self._runs.log_trial(job.content)
 
 
 def _read(stream: IO[bytes]) -> Iterator[Any]:
-    """Objects from a stream, which is read at once: its writer must never wait for a full pipe."""
+    """What the lines of a stream hold; it is read at once: its writer must never wait for a full pipe."""
     found: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     def drain() -> None:
-        while True:
-            try:
-                found.put(pickle.load(stream))
-            except (EOFError, pickle.UnpicklingError):  # the driver is done, or was killed
-                found.put(None)
-                return
+        for line in stream:
+            if line.endswith(b"\n"):  # else the driver was killed while it wrote
+                found.put(json.loads(line))
+        found.put(None)
 
     threading.Thread(target=drain, daemon=True).start()
     while (item := found.get()) is not None:

@@ -101,17 +101,17 @@ def _phase_table(sweep: str, diagram: PhaseDiagram) -> Table:
     title = f"{sweep}: CO of trials @ median step" + (f", {diagram.where}" if diagram.where else "")
     if diagram.pooled:
         title += f" (over all {', '.join(diagram.pooled)})"
-    table = plain_table(title=title)
-    table.add_column(f"{diagram.row_axis} \\ {across}" if diagram.row_axis else across)
+    table = plain_table(title=escape(title))
+    table.add_column(escape(f"{diagram.row_axis} \\ {across}" if diagram.row_axis else across))
     if len(diagram.columns) > _MOST_COLUMNS:
         table.caption = f"{across} takes {len(diagram.columns)} values: see report.html, phase.png and phase.csv"
         return table
     for column in diagram.columns:
-        table.add_column(format_value(across, column), justify="right")
+        table.add_column(escape(format_value(across, column)), justify="right")
     for row in diagram.rows:
         cells = [diagram.cells.get((row, column)) for column in diagram.columns]
         head = format_value(diagram.row_axis, row) if diagram.row_axis else "CO"
-        table.add_row(head, *("-" if cell is None else _cell_text(cell) for cell in cells))
+        table.add_row(escape(head), *("-" if cell is None else _cell_text(cell) for cell in cells))
     if any(cell.unclear for cell in diagram.cells.values()):
         table.caption = "?: diverged or never robust, so neither broken nor not"
     return table
@@ -136,7 +136,11 @@ def breaking_point_table(report: Report) -> Table:
         place = (str(row["seed"]), row["state"], str(row["co_step"]), f"{row['co_epoch']:.1f}")
         accuracies = (f"{row[name]:.2f}" for name in ("fgsm_acc", "pgd_acc", "robust_acc"))
         table.add_row(
-            row["trial_id"], *(escape(format_value(name, row.get(name))) for name in told), *pixels, *place, *accuracies
+            escape(row["trial_id"]),
+            *(escape(format_value(name, row.get(name))) for name in told),
+            *pixels,
+            *place,
+            *accuracies,
         )
     if len(broken) > _MOST_BREAKING_POINTS:
         table.caption = f"{len(broken) - _MOST_BREAKING_POINTS} more in breaking_points.csv"
@@ -150,7 +154,7 @@ def effect_table(report: Report) -> Table:
     for effect in report.effects:
         if effect.stratum == ALL:
             texts = effect_texts(effect)
-            table.add_row(*(texts[name] for name in ("intervention", "pairs", "difference", "p", "onset")))
+            table.add_row(*(escape(texts[name]) for name in ("intervention", "pairs", "difference", "p", "onset")))
     return table
 
 
@@ -168,7 +172,7 @@ def compaction_table(done: Sequence[Compacted]) -> Table:
 
 def rich_table(table: pa.Table) -> Table:
     """Any table; pixel quantities also in n/255, long tables cut."""
-    shown = plain_table(*table.column_names)
+    shown = plain_table(*map(escape, table.column_names))
     rows = plain_rows(table.slice(0, _MOST_ROWS))
     for row in rows:
         shown.add_row(*(_cell(name, value) for name, value in row.items()))

@@ -9,6 +9,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
+from cosweep.redaction import redacted
+
 _LINE_SECONDS = 15.0
 
 
@@ -102,7 +104,7 @@ class ProgressDisplay:
 
     def note(self, text: str) -> None:
         """A line that stays above the counts."""
-        self._console.print(text, markup=False, soft_wrap=True)
+        self._console.print(redacted(text), markup=False, soft_wrap=True)
 
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:

@@ -11,6 +11,7 @@ import torch
 
 from cosweep import __version__
 from cosweep.metrics import TrialStatus
+from cosweep.redaction import redacted
 from cosweep.specs import canonical_json
 from cosweep.training import TrialRun, TrialSpec
 
@@ -43,7 +44,7 @@ def failed_row(
     spec: TrialSpec, error: BaseException | str, device: torch.device, data_hash: str, started_at: datetime
 ) -> Row:
     """Row of a trial that crashed: its first line says what happened, the rest where."""
-    text = error if isinstance(error, str) else _describe(error)
+    text = redacted(error if isinstance(error, str) else _describe(error))
     return _row(spec, device, data_hash, started_at) | {
         "status": str(TrialStatus.FAILED),
         "state": None,

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from cosweep.errors import CosweepError, Fault, SpecError, unknown_name
+from cosweep.redaction import places_of_secrets, redacted
 from cosweep.results.store import check_name
 from cosweep.specs import build
-from cosweep.sweep.definition import Axis, ResourcesSpec, ResultsSpec, SearchSpec, Sweep, TrackingSpec
+from cosweep.sweep.definition import Axis, ResourcesSpec, ResultsSpec, SearchSpec, Sweep, TrackingSpec, secret_fault
 from cosweep.sweep.yaml_file import parse_yaml, read_text
 from cosweep.training.trial_spec import TrialSpec
 from cosweep.units import parse_pixels
@@ -46,7 +47,8 @@ def load_sweep(path: Path, overrides: Iterable[str] = ()) -> Sweep:
     for override in overrides:
         _apply_override(raw, override)
     changes = [part for override in overrides for part in ("--set", override)]
-    return replace(parse_sweep(raw), source=source, command=shlex.join(["cosweep", "run", str(path), *changes]))
+    command = shlex.join(["cosweep", "run", str(path), *changes])
+    return replace(parse_sweep(raw), source=redacted(source), command=redacted(command))
 
 
 def _apply_override(raw: dict[str, Any], override: str) -> None:
@@ -102,6 +104,8 @@ def parse_sweep(raw: Mapping[str, Any]) -> Sweep:
         SpecError: With every fault.
     """
     faults = [Fault(str(k), unknown_name("key", k, _SECTIONS)) for k in raw if k not in _SECTIONS]
+    elsewhere = {section: raw[section] for section in raw if section not in ("tracking", "results")}
+    faults += [Fault(path, secret_fault("environment variables")) for path in places_of_secrets(elsewhere)]
     sections: dict[str, Any] = {}
     kinds = {"search": SearchSpec, "resources": ResourcesSpec, "tracking": TrackingSpec, "results": ResultsSpec}
     for name, cls in kinds.items():

@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from cosweep.metrics import TrialStatus
@@ -114,7 +115,7 @@ def status_table(states: list[SweepState]) -> Table:
     heads = ("sweep", "done", "running", "by status", "by state", "CO", "trials/hour", "time left", "last result")
     table = plain_table(*heads)
     for state in states:
-        table.add_row(*state.cells(datetime.now(UTC)))
+        table.add_row(*map(escape, state.cells(datetime.now(UTC))))
     return table
 
 

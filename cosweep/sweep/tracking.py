@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import os
-import pickle
 import subprocess
 import sys
 import threading
@@ -14,14 +14,16 @@ from datetime import UTC, datetime
 from typing import IO
 
 from cosweep.errors import CosweepError
+from cosweep.redaction import holds_secret, redacted
 from cosweep.results.report import Report, make_report
 from cosweep.results.store import Store
 from cosweep.sweep.mlflow_pages import Summary
 from cosweep.sweep.mlflow_runs import SweepRuns
-from cosweep.sweep.mlflow_writer import Job, Task
+from cosweep.sweep.mlflow_writer import Job, Task, summary_job
 
 _SILENT_SECONDS = 60.0
 _TRIALS = ("trial", "earlier")
+_CREDENTIALS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 
 
 def tracking_uri(store: Store, uri: str | None) -> str | None:
@@ -38,7 +40,7 @@ def _own_uri(store: Store) -> str | None:
 
 def uri_to_keep(store: Store, uri: str | None) -> str | None:
     """What the results may keep of a tracking URI: not a password, and not the folder, which may be moved."""
-    return None if uri is None or "@" in uri or uri == _own_uri(store) else uri
+    return None if uri is None or "@" in uri or holds_secret(uri) or uri == _own_uri(store) else uri
 
 
 class Tracker:
@@ -81,7 +83,7 @@ class Tracker:
         sent = {job.content for job in self._sent if job.kind in _TRIALS}
         # Trials that ended while an interrupt gave them up have a row, of which nobody told.
         self.catch_up(row["trial_id"] for row in report.rows if row["trial_id"] not in sent)
-        self._put(Job("summary", (Summary.of(report), files)))
+        self._put(summary_job(Summary.of(report), files))
         try:
             self._wait(patience)
         finally:
@@ -91,7 +93,7 @@ class Tracker:
             self._trouble.join()
         missed, answers = self._missed(), self._answers.found
         cut_off = "" if len(answers) == len(self._sent) else self._cause_of_death()
-        self.problem = next(filter(None, [self.problem, *missed.values(), *answers[-1:], cut_off]), "")
+        self.problem = redacted(next(filter(None, [self.problem, *missed.values(), *answers[-1:], cut_off]), ""))
         return len(missed)
 
     def _missed(self) -> dict[str, str]:
@@ -125,7 +127,7 @@ class Tracker:
     def _send(self, thing: Task | Job) -> None:
         assert self._writer.stdin is not None
         with suppress(BrokenPipeError):  # it died, which finish() tells
-            pickle.dump(thing, self._writer.stdin)
+            self._writer.stdin.write(json.dumps(thing).encode() + b"\n")
             self._writer.stdin.flush()
 
 
@@ -151,7 +153,9 @@ def stored_uri(store: Store, sweep: str, uri: str | None = None) -> str:
         CosweepError: If the sweep is unknown, or has no MLflow store.
     """
     record = store.sweep_record(sweep)
-    kept = record.get("mlflow_uri") or record.get("tracking", {}).get("uri")
+    kept = record.get("mlflow_uri") or record["tracking"].get("uri")
+    if kept and not uri:
+        _refuse_to_log_in(kept, sweep)
     found = tracking_uri(store, uri or kept)
     if found is None:
         raise CosweepError(
@@ -159,6 +163,16 @@ def stored_uri(store: Store, sweep: str, uri: str | None = None) -> str:
             f"MLFLOW_TRACKING_URI=sqlite:///mlflow.db cosweep sync {sweep} --root {store.location}"
         )
     return found
+
+
+def _refuse_to_log_in(kept: str, sweep: str) -> None:
+    """MLflow's client sends its password to any server; one that a results folder names may be anybody's."""
+    secrets = [name for name in _CREDENTIALS if os.environ.get(name)]
+    if secrets and kept.startswith(("http://", "https://")) and kept != os.environ.get("MLFLOW_TRACKING_URI"):
+        raise CosweepError(
+            f"the results name {kept} as MLflow's server of sweep {sweep}, which would be sent {secrets[0]}; "
+            f"if it is yours, set MLFLOW_TRACKING_URI={kept} too, else unset {', '.join(secrets)}"
+        )
 
 
 def sync_sweep(store: Store, sweep: str, uri: str | None = None) -> tuple[str, int, int]:
@@ -179,7 +193,7 @@ def sync_sweep(store: Store, sweep: str, uri: str | None = None) -> tuple[str, i
         runs.log_summary(Summary.of(report), report.files(), running=_is_driven(store, sweep))
     except Exception as error:
         raise CosweepError(f"MLflow at {target}: {type(error).__name__}: {error}") from error
-    return target, sum(logged), len(logged) - sum(logged)
+    return redacted(target), sum(logged), len(logged) - sum(logged)
 
 
 def _is_driven(store: Store, sweep: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Hashable
 from pathlib import Path
@@ -11,9 +12,19 @@ import yaml
 
 from cosweep.errors import CosweepError
 
+MOST_NODES = 200_000
+"""Of a text. A few lines of aliases can stand for billions of entries."""
+
 
 class _Loader(yaml.SafeLoader):
     """Safe loader with the plain scalars of YAML 1.2's core schema: ``on`` is a text, ``010`` is ten."""
+
+    def get_single_node(self) -> yaml.Node | None:
+        node: yaml.Node | None = super().get_single_node()
+        if node is not None and _size(node, {}) > MOST_NODES:
+            problem = f"has more than {MOST_NODES:,} entries once its aliases are written out"
+            raise yaml.MarkedYAMLError(None, None, problem, node.start_mark)
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()
@@ -25,6 +36,16 @@ class _Loader(yaml.SafeLoader):
                 raise yaml.MarkedYAMLError(None, None, problem, key_node.start_mark)
             seen.add(key_node.value)
         return super().construct_mapping(node, deep)
+
+
+def _size(node: yaml.Node, known: dict[int, float]) -> float:
+    """Entries of a node with its aliases written out; infinite if it holds itself."""
+    if id(node) not in known:
+        known[id(node)] = math.inf  # until it is counted, so that one within itself finds this
+        parts = node.value if isinstance(node, yaml.CollectionNode) else []
+        children = [child for part in parts for child in (part if isinstance(part, tuple) else (part,))]
+        known[id(node)] = 1 + sum(_size(child, known) for child in children)
+    return known[id(node)]
 
 
 _Loader.yaml_implicit_resolvers = {}
@@ -69,6 +90,8 @@ def parse_yaml(text: str, where: str) -> Any:
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         problem = f"{error.context + ', ' if error.context else ''}{error.problem}"
         raise CosweepError(f"{where}{place}: not valid YAML: {problem}") from error
+    except RecursionError as error:
+        raise CosweepError(f"{where}: not valid YAML: nested too deeply") from error
     except ValueError as error:  # a number too long for Python, say
         raise CosweepError(f"{where}: not valid YAML: {error}") from error
     except yaml.YAMLError as error:

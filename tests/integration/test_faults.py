@@ -156,10 +156,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk_delays_results_and_loses_none(tmp_path: Path, reference: Numbers, small_disk: Path) -> None:
-    driver = start(
-        *(definition(tmp_path), "tiny.yaml", *LONGER, "--set", f"results.root={small_disk}/results"),
-        MLFLOW_TRACKING_URI=f"sqlite:///{tmp_path}/mlflow.db",
-    )
+    place = f"results.root={small_disk}/results"
+    mlflow = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db"}
+    driver = start(definition(tmp_path), "tiny.yaml", *LONGER, "--set", place, **mlflow)
     lines: list[str] = []
     assert driver.stdout is not None
     reader = threading.Thread(target=lines.extend, args=(driver.stdout,))

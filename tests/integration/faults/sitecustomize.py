@@ -78,7 +78,7 @@ class Finder(MetaPathFinder):
                     suffer(self)
                 advance(self)
 
-            module.Trainer.advance = advance_or_suffer  # type: ignore[attr-defined]
+            module.Trainer.advance = advance_or_suffer
 
         spec.loader.exec_module = execute_and_change  # type: ignore[method-assign]
         return spec

@@ -1,0 +1,160 @@
+"""A definition by somebody else: it runs nothing, names nothing outside, and ends with a message."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from cosweep.cli import app
+from cosweep.errors import CosweepError, SpecError
+from cosweep.redaction import redacted
+from cosweep.results.store import Store
+from cosweep.sweep.search_space import load_sweep
+from cosweep.sweep.yaml_file import MOST_NODES, parse_yaml
+
+SECRET = "s3cr3t-0xdeadbeef"
+
+
+def laughs(levels: int, line: str) -> str:
+    """Each level stands for ten of the one before."""
+    first = "l0: &l0 {a: lol}"
+    return "\n".join([first, *(line.format(n, ", ".join([f"*l{n - 1}"] * 10)) for n in range(1, levels))])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "trial: !!python/object/apply:os.system ['touch {folder}/pwned']",
+        "trial: !!python/object/new:subprocess.Popen [['touch', '{folder}/pwned']]",
+        "trial: !!python/name:os.system",
+        "trial: !!python/module:antigravity",
+        "trial: {{model: !!python/object/apply:eval [\"open('{folder}/pwned', 'w')\"]}}",
+        "trial: {{model: {{name: os.system}}}}",
+        "trial: {{model: {{name: \"__import__('os').system('touch {folder}/pwned')\"}}}}",
+        "trial: {{data: {{source: cosweep.data.sources.Digits}}}}",
+        "trial: {{interventions: [{{kind: inject, beta: \"__import__('os').system('touch {folder}/pwned')\"}}]}}",
+        "trial: {{interventions: [{{kind: inject, beta: 0.1, carriers: ../../etc/passwd}}]}}",
+    ],
+)
+def test_no_definition_names_code_to_run(tmp_path: Path, text: str) -> None:
+    (tmp_path / "evil.yaml").write_text("name: evil\n" + text.format(folder=tmp_path))
+    with pytest.raises(CosweepError, match=r"not valid YAML|unknown|expected"):
+        load_sweep(tmp_path / "evil.yaml")
+    assert not (tmp_path / "pwned").exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        laughs(10, "l{0}: &l{0} [{1}]"),
+        laughs(10, "l{0}: &l{0} {{<<: [{1}]}}"),
+        "a: &a [*a]",
+        "a: [" + "1, " * MOST_NODES + "1]",
+        "[" * 5000,
+        "a: " + "{a: " * 3000 + "1" + "}" * 3000,
+        "a: " + "9" * 5000,
+    ],
+    ids=["aliases", "merge keys", "itself", "many", "deep lists", "deep mappings", "number"],
+)
+def test_a_yaml_bomb_is_refused(text: str) -> None:
+    with pytest.raises(CosweepError, match=r"evil\.yaml.*: not valid YAML: .*(entries|deep|digits|alias)"):
+        parse_yaml(text, "evil.yaml")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../x",
+        "/tmp/x",
+        "..",
+        ".",
+        ".hidden",
+        "a/../../b",
+        "a\\b",
+        "a\0b",
+        "a" * 101,
+        "а",  # noqa: RUF001 - a Cyrillic letter that looks like a
+        "ａ",  # noqa: RUF001 - a wide one
+        "a\nb",
+        "a\n",
+        "a\x1b[2Jb",
+        "sweep=x/y",
+        "%2e%2e",
+        "~",
+        "",
+    ],
+)
+def test_no_name_of_a_sweep_leaves_its_folder(tmp_path: Path, name: str) -> None:
+    (tmp_path / "evil.yaml").write_text("trial: {}\n")
+    escaped = "".join(f"\\U{ord(letter):08x}" for letter in name)
+    with pytest.raises(SpecError, match=r"name: name .* must start with a letter or digit"):
+        load_sweep(tmp_path / "evil.yaml", [f'name="{escaped}"'])
+    for act in (Store(tmp_path).sweep_record, Store(tmp_path).curves, Store(tmp_path).pulse):
+        with pytest.raises(CosweepError, match="must start with a letter or digit"):
+            act(name)
+
+
+ADDRESSES = [
+    f"http://me:{SECRET}@host:5000",
+    f"s3://AKIA:{SECRET}@bucket/runs",
+    f"s3://AKIA:with/slash+{SECRET}@bucket/runs",
+    f"s3://bucket/runs?access_key=AKIA&secret_key={SECRET}",
+    f"gs://bucket/runs?access_token={SECRET}",
+    f"abfs://account:{SECRET}@container/path",
+    f"postgresql+psycopg2://me:p@ss:{SECRET}@host/db",
+    f"mysql://host/db?user=me&password={SECRET}",
+    f"https://bucket.s3.amazonaws.com/x?X-Amz-Signature={SECRET}",
+    f"https://account.blob.core.windows.net/x?sig={SECRET}",
+]
+PLACES = ["tracking.uri", "results.root", "trial.data.root"]
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_an_address_is_shown_without_its_secret(address: str) -> None:
+    shown = redacted(f"cannot reach '{address}', see {address} (or not)")
+    assert SECRET not in shown
+    assert shown.count("***") >= 2
+    assert shown.endswith(" (or not)")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://host:5000/x",
+        "s3://bucket/runs?region=eu-1&scheme=http",
+        "sqlite:////home/me/mlflow.db",
+        "postgresql://me@host/db",
+        "plain text: me@host, key=1",
+    ],
+)
+def test_an_address_without_a_secret_is_shown_whole(address: str) -> None:
+    assert redacted(address) == address
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_no_definition_keeps_a_secret(tmp_path: Path, address: str, place: str) -> None:
+    (tmp_path / "s.yaml").write_text("trial: {data: {source: image_parquet, root: nowhere}}\n")
+    result = CliRunner().invoke(app, ["validate", str(tmp_path / "s.yaml"), "--set", f"{place}={address}"])
+    assert result.exit_code == 2
+    assert f"{place}: a password would be kept with the results" in result.output
+    assert SECRET not in result.output
+
+
+def test_a_secret_that_is_overridden_or_commented_out_is_not_kept_either(tmp_path: Path) -> None:
+    file = tmp_path / "s.yaml"
+    file.write_text(f"# was s3://AKIA:{SECRET}@bucket\nname: s\ntracking: {{uri: 'http://me:{SECRET}@host'}}\n")
+    sweep = load_sweep(file, ["tracking.uri=null", f"trial.seed=3 # http://me:{SECRET}@host"])
+    assert "tracking" in sweep.source
+    assert SECRET not in str(sweep.record())
+
+
+@pytest.mark.parametrize("command", [["status"], ["query", "SELECT 1"], ["report", "s"], ["compact"], ["sync"], ["ui"]])
+def test_no_message_shows_the_secret_of_a_location(command: list[str]) -> None:
+    address = f"s3://AKIA:{SECRET}@bucket/runs?endpoint_override=127.0.0.1:1&scheme=http&region=eu-1"
+    result = CliRunner().invoke(app, [*command, "--root", address])
+    assert result.exit_code == 2
+    assert "cannot be reached" in result.output
+    assert SECRET not in result.output
