@@ -2,7 +2,7 @@
 # MLflow's server with login: runs in PostgreSQL, artifacts in an object store, secrets from the environment only.
 set -euo pipefail
 
-: "${PGHOST:?where PostgreSQL is}" "${PGUSER:?its user}" "${PGPASSWORD:?that user\'s password}"
+: "${PGHOST:?where PostgreSQL is}" "${PGUSER:?its user}" "${PGPASSWORD:?the password of that user}"
 : "${MLFLOW_ARTIFACTS:?where artifacts go, such as s3://bucket/mlflow}"
 : "${MLFLOW_AUTH_ADMIN_PASSWORD:?the password of the user admin, 12 characters or more}"
 : "${MLFLOW_FLASK_SERVER_SECRET_KEY:?a random text that signs sessions, the same for all servers of one database}"
