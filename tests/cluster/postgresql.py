@@ -12,18 +12,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
-import pytest
 
+from tests.cluster.programs import absent
 from tests.integration.test_tracking import free_port
-
-_ABSENT = "no PostgreSQL on this machine; on Debian: apt-get install postgresql"
 
 
 def _programs() -> Path:
     """Where Debian keeps the newest server; skips the test where there is none, and fails it under CI."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parts[4]))
     if not found:
-        pytest.fail(_ABSENT) if os.environ.get("CI") else pytest.skip(_ABSENT)
+        absent("no PostgreSQL on this machine; on Debian: apt-get install postgresql")
     return found[-1].parent
 
 
