@@ -20,10 +20,16 @@ export RAY_AUTH_TOKEN RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0
 # Nodes of a large allocation start at different times; Ray waits 30 s for them by default.
 export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT="${RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT:-300}"
 
-srun --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" --kill-on-bad-exit=1 \
+outcome="$(mktemp)"
+# shellcheck disable=SC2016  # the inner shell expands them
+# --wait: the first node ends with the sweep, the others would notice a minute later.
+srun --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" --wait=10 \
     ray symmetric-run \
     --address "$address" \
     --min-nodes "$SLURM_JOB_NUM_NODES" \
     --num-cpus "$SLURM_CPUS_ON_NODE" \
     --num-gpus "${SLURM_GPUS_ON_NODE:-0}" \
-    -- env RAY_ADDRESS="$address" cosweep run "$@"
+    -- env RAY_ADDRESS="$address" bash -c 'cosweep run "$@"; echo "$?" > "$0"' "$outcome" "$@" ||
+    true  # with several nodes `ray symmetric-run` may end with 1 after a sweep that ended with 0, as its Ray goes under it
+status="$(cat "$outcome")"
+exit "${status:-1}"

@@ -144,9 +144,7 @@ def test_images_hold_the_versions_that_were_tested() -> None:
 
 def test_the_readme_makes_the_secrets_and_files_that_pods_ask_for() -> None:
     made = set(re.findall(r"create (?:secret generic|configmap) (\S+)", "\n".join(shell_blocks())))
-    asked = {
-        source.get("secretRef", {}).get("name") for _, c in CONTAINERS.values() for source in c.get("envFrom", ())
-    }
+    asked = {source.get("secretRef", {}).get("name") for _, c in CONTAINERS.values() for source in c.get("envFrom", ())}
     asked |= {
         v["configMap"]["name"] for template in PODS.values() for v in template["spec"]["volumes"] if "configMap" in v
     }
