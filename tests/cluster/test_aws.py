@@ -55,9 +55,9 @@ def prepared() -> dict[str, Any]:
     config = written()
     for node in config["available_node_types"].values():
         node["node_config"]["ImageId"] = "ami-12c6146b"  # one that moto has
-    config = prepare_config(config)
-    validate_config(config)
-    return config
+    completed: dict[str, Any] = prepare_config(config)
+    validate_config(completed)
+    return completed
 
 
 def test_the_schema_of_ray_accepts_the_file() -> None:

@@ -1,4 +1,4 @@
-"""cluster/slurm.sh on two machines: network namespaces with a stub of srun, and Ray, cosweep and the rest as they are."""
+"""cluster/slurm.sh on two machines: network namespaces, a stub of srun; Ray, cosweep and the rest as they are."""
 
 from __future__ import annotations
 
@@ -53,6 +53,20 @@ def test_a_sweep_runs_on_all_nodes_of_an_allocation(tmp_path: Path) -> None:
     (asked,) = (tmp_path / "srun.log").read_text().splitlines()
     assert asked.startswith("srun --nodes=2 --ntasks=2 --wait=10 ray symmetric-run ")
     assert not re.search("[0-9a-f]{64}", asked), "the token is on the command line"
+
+
+@pytest.mark.parametrize("code", [0, 1, 2])
+def test_the_job_ends_as_its_sweep_does_whatever_ray_says(tmp_path: Path, code: int) -> None:
+    stubs = {
+        "srun": 'while [[ "$1" == --* ]]; do shift; done; "$@"',
+        "ray": 'until [[ "$1" == -- ]]; do shift; done; "${@:2}"; exit 1',
+        "cosweep": f"exit {code}",
+    }
+    for name, body in stubs.items():
+        (tmp_path / name).write_text(f"#!/usr/bin/env bash\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_NUM_NODES": "2", "SLURM_CPUS_ON_NODE": "1"}
+    assert subprocess.run([SCRIPT, "a.yaml"], env={**os.environ, **environment}, check=False).returncode == code
 
 
 def test_without_a_sweep_the_script_says_how_it_is_used() -> None:
