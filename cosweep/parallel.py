@@ -47,6 +47,10 @@ class Workers:
         total: Tensor = _Sum.apply(values)  # type: ignore[no-untyped-call]
         return total
 
+    def any(self, flag: bool, device: torch.device) -> bool:
+        """Whether any worker has the flag, so that all decide alike what clocks decide."""
+        return flag if self.count == 1 else bool(self.sum(torch.tensor(int(flag), device=device)))
+
     def gather(self, mine: Tensor, total: int) -> Tensor:
         """All ``total`` rows in their order, from each worker's own; differentiable like the sum."""
         if self.count == 1:

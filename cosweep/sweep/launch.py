@@ -142,7 +142,7 @@ def _run_alone(
             broken = sum(bool(row["co"]) for row in done.values())
             tally = Tally(total=len(sweep.trials), done=len(done), earlier=len(done), broken=broken)
             monitor = Monitor(ProgressDisplay(tally, console), store, sweep, hashes, tracker, still_in)
-            seconds = _run_trials(sweep, left, datasets, hashes, store, monitor)
+            seconds = _run_trials(sweep, left, datasets, hashes, store, monitor, at_once)
             console.print(f"trials ended after {format_seconds(seconds)}", highlight=False)
     else:
         console.print(f"{sweep.name}: all {len(sweep.trials)} trials are done already", highlight=False)
@@ -210,6 +210,7 @@ def _run_trials(
     hashes: Mapping[str, str],
     store: Store,
     monitor: Monitor,
+    at_once: int,
 ) -> float:
     """Have Tune run the trials, and those that ran out of memory again, alone; the seconds it took."""
     import ray
@@ -218,7 +219,8 @@ def _run_trials(
 
     shared = {key: (ray.put(dataset), hashes[key]) for key, dataset in datasets.items()}
     root = str(store.local_path) if store.local_path else store.location
-    setting = Setting(sweep.name, root, sweep.resources, sweep.results.checkpoint_seconds, shared)
+    slots = at_once if sweep.resources.workers > 1 else None
+    setting = Setting(sweep.name, root, sweep.resources, sweep.results.checkpoint_seconds, shared, slots=slots)
     started = time.monotonic()
     with ExitStack() as stack:
         stack.enter_context(graceful_sigterm())
@@ -234,12 +236,12 @@ def _tune(setting: Setting, specs: list[TrialSpec], monitor: Monitor) -> None:
     from ray import tune
 
     from cosweep.sweep.failures import WORKER_RESTARTS
+    from cosweep.sweep.parallel_trial import trainable_of
     from cosweep.sweep.stopper import VerdictStopper
-    from cosweep.sweep.trainable import train_trial
 
     with tempfile.TemporaryDirectory(prefix="cosweep-", ignore_cleanup_errors=True) as scratch:
         tune.Tuner(
-            tune.with_resources(tune.with_parameters(train_trial, setting=setting), setting.demands),
+            trainable_of(setting),
             param_space={"trial": tune.grid_search([{"id": s.trial_id, "spec": s.to_dict()} for s in specs])},
             tune_config=tune.TuneConfig(
                 reuse_actors=True,

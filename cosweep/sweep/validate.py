@@ -37,9 +37,11 @@ def validate_sweep(sweep: Sweep) -> Iterator[tuple[str, str]]:
     yield "trials", f"{len(sweep.trials)}, of which {len(done)} are done and {len(left)} left"
     nodes = _nodes()
     at_once = concurrent_trials(sweep.resources, nodes)
+    workers = sweep.resources.workers
     yield (
         "resources",
-        f"{sweep.resources.cpu:g} CPUs and {sweep.resources.gpu:g} GPUs a trial; "
+        f"{f'{workers} workers of ' if workers > 1 else ''}{sweep.resources.cpu:g} CPUs and {sweep.resources.gpu:g} "
+        f"GPUs a trial; "
         f"{len(nodes)} machine{'s' if len(nodes) != 1 else ''}, {at_once} at once",
     )
     seconds = training_seconds(left, datasets)

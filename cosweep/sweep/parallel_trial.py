@@ -1,0 +1,143 @@
+"""One trial on several Ray workers, as a run of Ray Train inside the trial of Ray Tune."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import ray
+import torch
+from ray import train, tune
+from ray.train.torch import TorchConfig, TorchTrainer, get_device
+from ray.tune.integration.ray_train import TuneReportCallback
+
+from cosweep.parallel import Workers
+from cosweep.sweep.record import failed_row, finished_row
+from cosweep.sweep.trainable import Ended, Setting, checkpoints_of, end, follow, progress, train_trial
+from cosweep.sweep.worker import Word, claim_gpu_share, is_out_of_memory, time_limit
+from cosweep.training import TrialRun, TrialSpec
+
+COLLECTIVE_SECONDS = 600
+"""After this long without an answer of the others a worker gives the trial up."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What each worker is told: the trial, what all trials share, and when the first one began it."""
+
+    spec: dict[str, Any]
+    setting: Setting
+    started_at: datetime
+
+
+def trainable_of(setting: Setting) -> Any:
+    """What Tune runs, and what that takes: of several workers' trial one byte, since the workers take the rest.
+
+    With as little as a part of a CPU, trials would keep each other's workers from starting.
+    """
+    if setting.resources.workers == 1:
+        return tune.with_resources(tune.with_parameters(train_trial, setting=setting), setting.demands)
+    return tune.with_resources(tune.with_parameters(train_parallel_trial, setting=setting), {"memory": 1})
+
+
+def train_parallel_trial(config: Mapping[str, Any], *, setting: Setting) -> None:
+    """Tune's function trainable for trials of several workers; this process only waits for them, and takes nothing.
+
+    What becomes of an exception, or of a worker process that dies, is as with ``train_trial``.
+    """
+    spec = TrialSpec.from_dict(config["trial"]["spec"])
+    order = Order(spec.to_dict(), setting, datetime.now(UTC))
+    try:
+        ended = _have_trained(order)
+    except train.WorkerGroupError as failure:
+        error, text = error_of_trial(failure.worker_failures)
+        if error is None:
+            raise
+        if is_out_of_memory(error) and not setting.is_alone:
+            tune.report({"status": Word.OUT_OF_MEMORY, "problem": str(error)})
+            return
+        ended = _failed(order, spec, text)
+    end(setting, ended, checkpoints_of(setting, spec))
+
+
+def _failed(order: Order, spec: TrialSpec, text: str) -> Ended:
+    device = torch.device("cpu")  # this process has no other
+    _, data_hash = order.setting.datasets[spec.data.load_key]
+    return Ended.of(TrialRun(spec, device), failed_row(spec, text, device, data_hash, order.started_at))
+
+
+def _have_trained(order: Order) -> Ended:
+    """What the first of the workers returns when all have ended."""
+    with tempfile.TemporaryDirectory(prefix="cosweep-", ignore_cleanup_errors=True) as scratch:
+        result = TorchTrainer(
+            _train,
+            train_loop_config={"order": order},
+            torch_config=TorchConfig(timeout_s=COLLECTIVE_SECONDS),
+            scaling_config=_scaling(order.setting),
+            run_config=train.RunConfig(
+                name="trial",
+                storage_path=scratch,
+                callbacks=[TuneReportCallback()],
+                logging_config=train.LoggingConfig(log_level="CRITICAL"),
+            ),
+        ).fit()
+    ended: Ended = result.return_value
+    return ended
+
+
+def _scaling(setting: Setting) -> train.ScalingConfig:
+    resources = setting.resources
+    return train.ScalingConfig(
+        num_workers=resources.workers,
+        use_gpu=bool(resources.gpu),
+        resources_per_worker={name.upper() if name != "memory" else name: n for name, n in setting.demands.items()},
+    )
+
+
+def _train(config: dict[str, Order]) -> Ended:
+    """What every worker does."""
+    order = config["order"]
+    setting, resources = order.setting, order.setting.resources
+    spec = TrialSpec.from_dict(order.spec)
+    # A fixed number of threads: sums over several threads differ in the last bit.
+    torch.set_num_threads(max(1, int(resources.cpu)))
+    reference, data_hash = setting.datasets[spec.data.load_key]
+    run = TrialRun(spec, get_device(), ray.get(reference), Workers.of_process_group())
+    checkpoints = checkpoints_of(setting, spec)
+    train.report(progress(run) | {"problem": checkpoints.resume(run)})
+    _check_same_step(run)
+    with time_limit(resources.time_limit):
+        claim_gpu_share(resources.gpu)
+        follow(run, checkpoints, resources.memory, train.report)
+    return Ended.of(run, finished_row(run, data_hash, order.started_at))
+
+
+def _check_same_step(run: TrialRun) -> None:
+    """See that no worker read another checkpoint than the rest, as with a store that fails for one of them."""
+    total = run.workers.sum(torch.tensor(run.steps, device=run.device))
+    if int(total) != run.steps * run.workers.count:
+        raise ConnectionError("the workers read different checkpoints of the trial")
+
+
+def error_of_trial(failures: Mapping[int, Exception]) -> tuple[BaseException | None, str]:
+    """The exception that the trial itself raised, and a text that begins with it; None if a process was lost.
+
+    Args:
+        failures: By rank, as Ray Train has them: it wraps what a worker's function raised.
+    """
+    raised = {rank: getattr(failure, "_base_exc", None) for rank, failure in sorted(failures.items())}
+    if None in raised.values():
+        return None, ""
+    for rank, error in raised.items():
+        if not _is_lost_connection(error):
+            return error, f"{type(error).__name__}: {error}\nworker {rank}: {failures[rank]}"
+    return None, ""
+
+
+def _is_lost_connection(error: BaseException | None) -> bool:
+    """Whether a worker could not reach the others: a consequence of what befell one of those."""
+    gloo = isinstance(error, RuntimeError) and "gloo" in str(error)
+    return gloo or isinstance(error, (torch.distributed.DistError, ConnectionError))
