@@ -64,15 +64,15 @@ class Outcome:
     mlflow_uri: str | None
 
 
-def load_datasets(specs: tuple[TrialSpec, ...]) -> dict[str, Dataset]:
-    """The images of each distinct source, by load key; checks that the trials fit them.
+def load_datasets(specs: tuple[TrialSpec, ...], workers: int) -> dict[str, Dataset]:
+    """The images of each distinct source, by load key; checks that trials of so many workers fit them.
 
     Raises:
         CosweepError: If data are absent.
         SpecError: If an intervention or a model cannot act on them, with every such fault.
     """
     datasets: dict[str, Dataset] = {}
-    checker = Checker()
+    checker = Checker(workers)
     faults: dict[Fault, None] = {}
     for spec in specs:
         key = spec.data.load_key
@@ -106,7 +106,7 @@ def run_sweep(sweep: Sweep, console: Console, *, wait: bool = False) -> Outcome:
     store = Store(sweep.results.root)
     store.check_writable()
     with console.status("loading data"):
-        datasets = load_datasets(sweep.trials)
+        datasets = load_datasets(sweep.trials, sweep.resources.workers)
         hashes = {key: dataset.fingerprint() for key, dataset in datasets.items()}
     refuse_other_data(sweep, finished_trials(sweep, store), hashes)
     store.create()

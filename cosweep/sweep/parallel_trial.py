@@ -15,13 +15,46 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from cosweep.parallel import Workers
-from cosweep.sweep.record import failed_row, finished_row
+from cosweep.sweep.record import describe, failed_row, finished_row
 from cosweep.sweep.trainable import Ended, Setting, checkpoints_of, end, follow, progress, train_trial
 from cosweep.sweep.worker import Word, claim_gpu_share, is_out_of_memory, time_limit
 from cosweep.training import TrialRun, TrialSpec
 
 COLLECTIVE_SECONDS = 600
 """After this long without an answer of the others a worker gives the trial up."""
+
+
+class WorkerError(Exception):
+    """What one worker raised, as it travels to the process that waits for them.
+
+    Attributes:
+        text: The exception, and where it came from.
+        out_of_memory: Whether it says so.
+        lost_others: Whether the worker only could not reach the others: a consequence of what befell one of them.
+    """
+
+    def __init__(self, text: str, out_of_memory: bool, lost_others: bool) -> None:
+        super().__init__(text, out_of_memory, lost_others)
+        self.text, self.out_of_memory, self.lost_others = text, out_of_memory, lost_others
+
+    @classmethod
+    def of(cls, error: Exception, rank: int) -> WorkerError:
+        """What the worker of this rank raised."""
+        text = f"{describe(error)}\nin worker {rank}"
+        lost = isinstance(error, (torch.distributed.DistError, ConnectionError))
+        return cls(text, is_out_of_memory(error), lost or (isinstance(error, RuntimeError) and "gloo" in str(error)))
+
+
+def error_of_trial(failures: Mapping[int, Exception]) -> WorkerError | None:
+    """What the trial itself raised in a worker; None if a process or a connection was lost.
+
+    Args:
+        failures: By rank, as Ray Train has them; those that are not of this module are its own.
+    """
+    errors = [failure for _, failure in sorted(failures.items()) if isinstance(failure, WorkerError)]
+    if len(errors) < len(failures):
+        return None
+    return next((error for error in errors if not error.lost_others), None)
 
 
 @dataclass(frozen=True)
@@ -53,13 +86,13 @@ def train_parallel_trial(config: Mapping[str, Any], *, setting: Setting) -> None
     try:
         ended = _have_trained(order)
     except train.WorkerGroupError as failure:
-        error, text = error_of_trial(failure.worker_failures)
+        error = error_of_trial(failure.worker_failures)
         if error is None:
             raise
-        if is_out_of_memory(error) and not setting.is_alone:
-            tune.report({"status": Word.OUT_OF_MEMORY, "problem": str(error)})
+        if error.out_of_memory and not setting.is_alone:
+            tune.report({"status": Word.OUT_OF_MEMORY, "problem": error.text})
             return
-        ended = _failed(order, spec, text)
+        ended = _failed(order, spec, error.text)
     end(setting, ended, checkpoints_of(setting, spec))
 
 
@@ -100,12 +133,20 @@ def _scaling(setting: Setting) -> train.ScalingConfig:
 def _train(config: dict[str, Order]) -> Ended:
     """What every worker does."""
     order = config["order"]
+    workers = Workers.of_process_group()
+    try:
+        return _train_as(workers, order)
+    except Exception as error:
+        raise WorkerError.of(error, workers.rank) from error
+
+
+def _train_as(workers: Workers, order: Order) -> Ended:
     setting, resources = order.setting, order.setting.resources
     spec = TrialSpec.from_dict(order.spec)
     # A fixed number of threads: sums over several threads differ in the last bit.
     torch.set_num_threads(max(1, int(resources.cpu)))
     reference, data_hash = setting.datasets[spec.data.load_key]
-    run = TrialRun(spec, get_device(), ray.get(reference), Workers.of_process_group())
+    run = TrialRun(spec, get_device(), ray.get(reference), workers)
     checkpoints = checkpoints_of(setting, spec)
     train.report(progress(run) | {"problem": checkpoints.resume(run)})
     _check_same_step(run)
@@ -120,24 +161,3 @@ def _check_same_step(run: TrialRun) -> None:
     total = run.workers.sum(torch.tensor(run.steps, device=run.device))
     if int(total) != run.steps * run.workers.count:
         raise ConnectionError("the workers read different checkpoints of the trial")
-
-
-def error_of_trial(failures: Mapping[int, Exception]) -> tuple[BaseException | None, str]:
-    """The exception that the trial itself raised, and a text that begins with it; None if a process was lost.
-
-    Args:
-        failures: By rank, as Ray Train has them: it wraps what a worker's function raised.
-    """
-    raised = {rank: getattr(failure, "_base_exc", None) for rank, failure in sorted(failures.items())}
-    if None in raised.values():
-        return None, ""
-    for rank, error in raised.items():
-        if not _is_lost_connection(error):
-            return error, f"{type(error).__name__}: {error}\nworker {rank}: {failures[rank]}"
-    return None, ""
-
-
-def _is_lost_connection(error: BaseException | None) -> bool:
-    """Whether a worker could not reach the others: a consequence of what befell one of those."""
-    gloo = isinstance(error, RuntimeError) and "gloo" in str(error)
-    return gloo or isinstance(error, (torch.distributed.DistError, ConnectionError))

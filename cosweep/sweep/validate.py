@@ -28,7 +28,7 @@ def validate_sweep(sweep: Sweep) -> Iterator[tuple[str, str]]:
     """
     store = Store(sweep.results.root)
     store.check_writable()
-    datasets = load_datasets(sweep.trials)
+    datasets = load_datasets(sweep.trials, sweep.resources.workers)
     done = finished_trials(sweep, store)
     refuse_other_data(sweep, done, {key: dataset.fingerprint() for key, dataset in datasets.items()})
     left = [spec for spec in sweep.trials if spec.trial_id not in done]
