@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from cosweep.data import batches
 from cosweep.data.batches import DeviceData
+from cosweep.errors import CosweepError
 from cosweep.methods import METHODS
-from cosweep.parallel import ALONE, Workers
+from cosweep.parallel import ALONE, RowGenerator, Workers, draw
+from cosweep.training import run_trial
 from cosweep.training.trainer import Trainer
 from cosweep.training.trial_spec import TrialSpec
 from tests.group import run_group
@@ -88,3 +92,69 @@ def test_workers_end_with_the_weights_the_memory_and_the_metrics_of_a_lone_one(
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_all_workers_have_the_same_bits(variant: str, together: list[dict[str, Any]]) -> None:
     assert len({found[variant]["digest"] for found in together}) == 1
+
+
+BREAKS = {
+    "data": {"source": "digits"},
+    "interventions": [{"kind": "inject", "beta": "32/255"}],
+    "model": {"width": 8},
+    "method": {"epsilon": "128/255"},
+    "optimizer": {"epochs": 6},
+    "probe": {"every": 11, "examples": 128, "pgd_steps": 10, "snapshots": 1},
+    "final": {"steps": 5, "restarts": 2, "examples": 129, "on": ["injected", "clean"]},
+    "stop": {"co": {"after_steps": 20}},
+}
+FEW: dict[str, Any] = {"probe": {"examples": 1}, "final": {"examples": 1, "restarts": 2}}
+
+
+def outcome(workers: Workers, changes: dict[str, Any]) -> tuple[Any, ...]:
+    """Verdict, curve and final evaluation of a whole trial in double precision."""
+    images = batches._images
+    torch.set_default_dtype(torch.float64)
+    batches._images = lambda *arguments: images(*arguments).double()
+    try:
+        run = run_trial(tiny_spec(**changes), dataset=digits(None if changes is BREAKS else 256), workers=workers)
+        losses = [(probe.train_loss, probe.grad_cos) for probe in run]
+        counted = [(p.step, p.train_acc, p.clean_acc, p.fgsm_acc, p.pgd_acc) for p in run.curve]
+        return run.verdict, run.status, run.steps, run.final, counted, losses
+    finally:
+        batches._images = images
+        torch.set_default_dtype(torch.float32)
+
+
+def outcomes(workers: Workers) -> list[tuple[Any, ...]]:
+    return [outcome(workers, changes) for changes in (BREAKS, FEW)]
+
+
+def test_two_workers_judge_as_one_does_and_both_know_it(tmp_path: Path) -> None:
+    """The replay and its check are in it; in the second trial one of the workers has nothing to measure."""
+    alone, both = outcomes(ALONE), run_group(outcomes, 2, tmp_path)
+    assert both[0] == both[1]
+    assert alone[0][0].co
+    for one, two in zip(alone, both[0], strict=True):
+        assert two[:-1] == one[:-1]
+        for measured, expected in zip(two[-1], one[-1], strict=True):
+            assert measured == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_network_that_draws_as_it_trains_is_refused() -> None:
+    spec = tiny_spec(model={"name": "torchvision", "architecture": "efficientnet_b0"})
+    data = DeviceData(digits(256), spec.data, spec.interventions, spec.seed, CPU)
+    with pytest.raises(CosweepError, match=r"several workers cannot draw as one does; set resources\.workers to 1"):
+        Trainer(spec, data, CPU, Workers(0, 2))
+
+
+def test_rows_are_shared_out_in_order_and_none_is_left_out() -> None:
+    for total in (0, 1, 2, 3, 64, 65):
+        parts = [range(total)[Workers(rank, 3).rows(total)] for rank in range(3)]
+        assert [row for part in parts for row in part] == list(range(total))
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+@pytest.mark.parametrize("shape", [(7, 1, 8, 8), (7,)])
+def test_a_worker_draws_its_rows_of_what_one_would_draw_again_and_again(shape: tuple[int, ...]) -> None:
+    whole = torch.Generator().manual_seed(3)
+    parts = [RowGenerator.of(Workers(rank, 3), 7, whole) for rank in range(3)]
+    for distribution in (torch.rand, torch.randn, torch.rand):
+        drawn = [draw(distribution, (Workers(r, 3).rows(7).stop, *shape[1:]), part) for r, part in enumerate(parts)]
+        assert torch.equal(torch.cat(drawn), draw(distribution, shape, whole))
