@@ -44,7 +44,7 @@ class Workers:
         """
         if self.count == 1:
             return values
-        total: Tensor = _Sum.apply(values)  # type: ignore[no-untyped-call]
+        total: Tensor = _Sum.apply(values)
         return total
 
     def any(self, flag: bool, device: torch.device) -> bool:
@@ -107,5 +107,5 @@ class _Sum(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        total: Tensor = _Sum.apply(*gradients)  # type: ignore[no-untyped-call]
+        total: Tensor = _Sum.apply(*gradients)
         return total

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.multiprocessing.spawn import spawn
 
 from cosweep.parallel import Workers
 
@@ -17,7 +18,7 @@ from cosweep.parallel import Workers
 def run_group(work: Callable[..., Any], count: int, folder: Path, *arguments: Any) -> list[Any]:
     """What ``work(workers, *arguments)`` returns in each of so many processes, by rank; a failure of one raises."""
     folder.mkdir(parents=True, exist_ok=True)
-    torch.multiprocessing.spawn(_join, (count, str(folder), work, arguments), count)  # type: ignore[no-untyped-call]
+    spawn(_join, (count, str(folder), work, arguments), count)  # type: ignore[no-untyped-call]
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(count)]
 
 

@@ -39,9 +39,10 @@ class SharedBatchNorm(_BatchNorm):
         variance = self.workers.sum(centred.square().sum(axes)) / n
         self._remember(mean.detach(), variance.detach() * n / (n - 1))
         scale = (variance + self.eps).rsqrt()
-        if not self.affine:
-            return centred * scale.view(shape)
-        return centred * (scale * self.weight).view(shape) + self.bias.view(shape)
+        if self.affine:
+            scale = scale * self.weight
+        out: Tensor = centred * scale.view(shape)
+        return out + self.bias.view(shape) if self.affine else out
 
     @torch.no_grad()
     def _remember(self, mean: Tensor, variance: Tensor) -> None:
