@@ -164,7 +164,7 @@ def join_cluster(sweep: Sweep, store: Store, console: Console, stack: ExitStack,
         stack.enter_context(connected())
     nodes = live_nodes()
     able = [node for node in nodes if fitting_trials(sweep.resources, node)]
-    if not able and wait:
+    if wait and sum(fitting_trials(sweep.resources, node) for node in able) < sweep.resources.workers:
         console.print("no machine fits a trial yet; waiting for the cluster to add one", highlight=False)
         return 0
     at_once = concurrent_trials(sweep.resources, nodes)
@@ -219,7 +219,7 @@ def _run_trials(
 
     shared = {key: (ray.put(dataset), hashes[key]) for key, dataset in datasets.items()}
     root = str(store.local_path) if store.local_path else store.location
-    slots = at_once if sweep.resources.workers > 1 else None
+    slots = (at_once or 1) if sweep.resources.workers > 1 else None
     setting = Setting(sweep.name, root, sweep.resources, sweep.results.checkpoint_seconds, shared, slots=slots)
     started = time.monotonic()
     with ExitStack() as stack:
