@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from cosweep.parallel import draw
 from cosweep.units import Box
 
 Norm = Literal["linf", "l2"]
@@ -43,15 +44,15 @@ def steepest(gradient: Tensor, norm: Norm) -> Tensor:
 
 def uniform_like(x: Tensor, radius: float, rng: torch.Generator) -> Tensor:
     """Noise of the shape of ``x``, uniform in [-radius, radius], drawn on the CPU."""
-    return (torch.rand(x.shape, generator=rng) * (2 * radius) - radius).to(x.device)
+    return (draw(torch.rand, x.shape, rng) * (2 * radius) - radius).to(x.device)
 
 
 def uniform_in_ball(x: Tensor, radius: float, rng: torch.Generator, norm: Norm = "linf") -> Tensor:
     """Noise of the shape of ``x`` (N, ...), uniform in the ball around zero, drawn on the CPU."""
     if norm == "linf":
         return uniform_like(x, radius, rng)
-    direction = torch.randn(x.shape, generator=rng)
-    share = torch.rand(len(x), generator=rng) ** (1 / x[0].numel())
+    direction = draw(torch.randn, x.shape, rng)
+    share = draw(torch.rand, x.shape[:1], rng) ** (1 / x.shape[1:].numel())
     direction = direction / lengths(direction) * share.view(-1, *[1] * (x.dim() - 1))
     return (direction * radius).to(x.device)
 

@@ -12,6 +12,7 @@ from torch.nn import functional
 from cosweep.attacks import gradient_and_logits
 from cosweep.methods.base import Batch, batch_norm_in
 from cosweep.methods.single_steps import OnSingleStep
+from cosweep.parallel import ALONE, Workers
 from cosweep.specs import number
 from cosweep.units import GREY_LEVELS
 
@@ -60,18 +61,20 @@ class AAER(OnSingleStep):
         with batch_norm_in(self.attack_mode, model):
             delta, before = self._attack(model, batch)
         after = model(batch.x + delta)
-        return functional.cross_entropy(after, batch.y) + self.penalty(before, after, batch.y), after
+        penalty = self.penalty(before, after, batch.y, batch.workers) / batch.workers.count
+        return batch.cross_entropy(after) + penalty, after
 
-    def penalty(self, before: Tensor, after: Tensor, y: Tensor) -> Tensor:
-        """The term for logits (N, K) at the start and at the perturbed image."""
+    def penalty(self, before: Tensor, after: Tensor, y: Tensor, workers: Workers = ALONE) -> Tensor:
+        """The term for logits (N, K) at the start and at the perturbed image, over the examples of all workers."""
         fall = functional.cross_entropy(before, y, reduction="none") - functional.cross_entropy(
             after if self.fall_gradient else after.detach(), y, reduction="none"
         )
         change = (after - before).square().sum(dim=1)
         abnormal = fall > 0
-        excess = _mean_where(abnormal, change) - _mean_where(~abnormal, change.detach())
-        term = self.lambda_2 * _mean_where(abnormal, fall) + self.lambda_3 * excess.clamp_min(0)
-        return self.lambda_1 * abnormal.to(term.dtype).mean() * term * (~abnormal).any()
+        excess = _mean_where(abnormal, change, workers) - _mean_where(~abnormal, change.detach(), workers)
+        term = self.lambda_2 * _mean_where(abnormal, fall, workers) + self.lambda_3 * excess.clamp_min(0)
+        found, others = (workers.sum(chosen.sum()).to(term.dtype) for chosen in (abnormal, ~abnormal))
+        return self.lambda_1 * (found / (found + others)) * term * (others > 0)
 
     def _attack(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """Perturbation, and the logits at its start."""
@@ -80,6 +83,7 @@ class AAER(OnSingleStep):
         return self.single_step.take(gradient, start, batch, self.epsilon), logits
 
 
-def _mean_where(chosen: Tensor, values: Tensor) -> Tensor:
-    """Mean of the chosen values (N,); 0 if there are none."""
-    return values.where(chosen, values.new_zeros(())).sum() / chosen.sum().clamp_min(1)
+def _mean_where(chosen: Tensor, values: Tensor, workers: Workers) -> Tensor:
+    """Mean of all workers' chosen values (N,); 0 if there are none."""
+    total = workers.sum(values.where(chosen, values.new_zeros(())).sum())
+    return total / workers.sum(chosen.sum()).clamp_min(1)

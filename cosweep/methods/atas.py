@@ -77,8 +77,9 @@ class ATAS(Method):
         gradient = input_gradient(model, x + start, batch.y)
         moment, alpha = self.steps(gradient, memory["moment"][example], epoch)
         delta = clip_box(clip_ball(start + alpha.view(-1, 1, 1, 1) * gradient.sign(), self.epsilon), x, batch.box)
+        numbers = batch.gather(example)  # every worker remembers all: an example may be another's next time
         for name, value in (("delta", delta), ("moment", moment), ("draws", epoch)):
-            memory[name][example] = value
+            memory[name][numbers] = batch.gather(value)
         return delta
 
     def steps(self, gradient: Tensor, moment: Tensor, epoch: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from cosweep.attacks import Norm
 from cosweep.errors import Fault
+from cosweep.parallel import ALONE, Workers
 from cosweep.specs import Component, number, pixel_fault, radius
 from cosweep.units import Box
 
@@ -23,7 +24,7 @@ Memory = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Batch:
-    """What a method trains on in one step.
+    """What a method trains on in one step; of several workers' batch, the rows of one.
 
     Attributes:
         x: (N, C, H, W) intervened images.
@@ -33,6 +34,8 @@ class Batch:
         example: (N,) numbers of the training examples, from 0.
         memory: Tensors that the method keeps between steps, by name.
         done: Fraction of the training's steps that are done.
+        workers: Those that have the rows of the global batch.
+        size: Number of rows of all workers; None if these are all.
     """
 
     x: Tensor
@@ -42,6 +45,25 @@ class Batch:
     example: Tensor
     memory: Memory = field(default_factory=dict)
     done: float = 0.0
+    workers: Workers = ALONE
+    size: int | None = None
+
+    @property
+    def total(self) -> int:
+        """Number of rows of all workers."""
+        return len(self.y) if self.size is None else self.size
+
+    def cross_entropy(self, logits: Tensor) -> Tensor:
+        """This worker's share of the mean cross-entropy of the global batch: the shares add up to it."""
+        return functional.cross_entropy(logits, self.y, reduction="sum") / self.total
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Mean of (N,) values over the global batch, whole on every worker."""
+        return self.workers.sum(values.sum()) / self.total
+
+    def gather(self, mine: Tensor) -> Tensor:
+        """Rows of the global batch, from those of each worker."""
+        return self.workers.gather(mine, self.total)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,12 +144,19 @@ class Method(Component):
             return self.perturb(model, batch)
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Mean training loss of a batch, and the logits (N, K) it was computed from."""
+        """Mean training loss of a batch, and the logits (N, K) it was computed from.
+
+        Of several workers, each returns a share of the loss, such that the shares add up to that of the global
+        batch: what is whole on every worker is divided by their number.
+        """
         logits = model(batch.x + self.attack(model, batch))
-        return functional.cross_entropy(logits, batch.y), logits
+        return batch.cross_entropy(logits), logits
 
     def backward(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Put the gradients of the loss into the weights; loss and logits, detached."""
+        """Put the gradients of the loss into the weights; loss and logits, detached.
+
+        Those of several workers are to be added up.
+        """
         loss, logits = self.loss(model, batch)
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach(), logits.detach()

@@ -12,6 +12,7 @@ from torch.nn import functional
 from cosweep.attacks import uniform_like
 from cosweep.methods.base import Batch, Memory
 from cosweep.methods.single_steps import OnSingleStep
+from cosweep.parallel import draw
 from cosweep.specs import number
 from cosweep.units import GREY_LEVELS
 
@@ -47,20 +48,20 @@ class ELLE(OnSingleStep):
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         loss, logits = super().loss(model, batch)
         error = self.linear_error(model, batch)
-        return loss + self.strength(batch.memory, error.detach()) * error, logits
+        return loss + self.strength(batch.memory, error.detach()) * error / batch.workers.count, logits
 
     def strength(self, memory: Memory, error: Tensor) -> float | Tensor:
         """Weight of the error in this step's loss."""
         return self.lambda_
 
     def linear_error(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Mean over the batch of (loss at c - interpolation of the losses at a and b)^2."""
+        """Mean over the global batch of (loss at c - interpolation of the losses at a and b)^2."""
         a, b = (batch.x + uniform_like(batch.x, self.epsilon, batch.rng) for _ in range(2))
-        share = torch.rand(len(batch.x), generator=batch.rng).to(batch.x)
+        share = draw(torch.rand, batch.x.shape[:1], batch.rng).to(batch.x)
         c = torch.lerp(a, b, share.view(-1, 1, 1, 1))
         losses = functional.cross_entropy(model(torch.cat([a, b, c])), batch.y.repeat(3), reduction="none")
         at_a, at_b, at_c = losses.chunk(3)
-        return (at_c - torch.lerp(at_a, at_b, share)).square().mean()
+        return batch.mean((at_c - torch.lerp(at_a, at_b, share)).square())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -74,7 +74,7 @@ class FastAdvPlus(Method):
     def _check(self, model: nn.Module, batch: Batch) -> None:
         with batch_norm_in("eval", model):
             right = correct(model, batch.x + self._pgd(model, batch), batch.y)
-        accuracy = right.to("cpu", torch.float32).mean()
+        accuracy = batch.mean(right.to(batch.memory["robust_acc"].dtype)).cpu()
         memory = batch.memory
         memory["lost"] = accuracy < (1 - self.drop) * memory["robust_acc"]
         if not memory["lost"]:

@@ -7,7 +7,6 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from cosweep.attacks import Norm, clip_ball, clip_box, steepest
 from cosweep.methods.base import Batch, Memory, Method
@@ -50,15 +49,19 @@ class Free(Method):
         return {"delta": torch.zeros(min(batch_size, examples), *shape, device=device)}
 
     def perturb(self, model: nn.Module, batch: Batch) -> Tensor:
-        delta = clip_ball(batch.memory["delta"][: len(batch.x)], self.epsilon, self.norm)
+        delta = clip_ball(self._kept(batch), self.epsilon, self.norm)
         return clip_box(delta, batch.x, batch.box)
 
     def backward(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         x_adv = (batch.x + self.attack(model, batch)).requires_grad_()
         logits = model(x_adv)
-        loss = functional.cross_entropy(logits, batch.y)
+        loss = batch.cross_entropy(logits)
         loss.backward()  # type: ignore[no-untyped-call]
         assert x_adv.grad is not None
-        delta = batch.memory["delta"][: len(batch.x)]
-        delta.copy_(clip_ball(delta + self.alpha * steepest(x_adv.grad, self.norm), self.epsilon, self.norm))
+        moved = self._kept(batch) + self.alpha * steepest(x_adv.grad, self.norm)
+        batch.memory["delta"][: batch.total] = batch.gather(clip_ball(moved, self.epsilon, self.norm))
         return loss.detach(), logits.detach()
+
+    def _kept(self, batch: Batch) -> Tensor:
+        """The perturbation (N, C, H, W) that is kept for the batch's places."""
+        return batch.memory["delta"][: batch.total][batch.workers.rows(batch.total)]

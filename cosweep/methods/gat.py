@@ -51,7 +51,7 @@ class GAT(Method):
         if guided:
             with torch.no_grad():
                 clean = model(x)
-            loss = loss + strength * self.distance(clean, logits)
+            loss = loss + strength * self.distance(clean, logits, batch)
         (gradient,) = torch.autograd.grad(loss, leaf)
         return step(gradient, x, alpha=self.epsilon, box=batch.box, start=start, epsilon=self.epsilon)
 
@@ -59,11 +59,11 @@ class GAT(Method):
         strength = self.strength(batch)
         logits = model(batch.x + self.attack(model, batch))
         clean = model(batch.x)
-        distance = self.distance(clean, logits) / len(batch.y)
-        return functional.cross_entropy(clean, batch.y) + strength * distance, logits
+        distance = self.distance(clean, logits, batch) / batch.total
+        return batch.cross_entropy(clean) + strength * distance, logits
 
-    def distance(self, clean: Tensor, logits: Tensor) -> Tensor:
-        """How far two outputs (N, K) are apart, summed over the batch."""
+    def distance(self, clean: Tensor, logits: Tensor, batch: Batch) -> Tensor:
+        """How far two outputs (N, K) are apart, summed over the batch; this worker's share of it."""
         return (clean.softmax(dim=1) - logits.softmax(dim=1)).square().sum()
 
     def strength(self, batch: Batch) -> float:

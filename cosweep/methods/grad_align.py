@@ -13,6 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from cosweep.attacks import input_gradient, lengths, steepest, step, uniform_like
 from cosweep.methods.base import Batch, Method, batch_norm_in
+from cosweep.parallel import ALONE, Workers
 from cosweep.specs import number, radius
 from cosweep.units import GREY_LEVELS
 
@@ -65,21 +66,21 @@ class GradAlign(Method):
             gradient = input_gradient(model, batch.x, batch.y)
         x_adv = (batch.x + self._step(gradient, batch)).requires_grad_(self.as_released)
         logits = model(x_adv)
-        loss = functional.cross_entropy(logits, batch.y)
+        loss = batch.cross_entropy(logits)
         if self.as_released:
             (gradient,) = torch.autograd.grad(loss, x_adv, retain_graph=True)
         nearby = (batch.x + uniform_like(batch.x, self.epsilon, batch.rng)).requires_grad_()
         with sdpa_kernel(SDPBackend.MATH):  # other kernels of attention have no second derivative
             nearby_loss = functional.cross_entropy(model(nearby), batch.y, reduction="sum")
         (other,) = torch.autograd.grad(nearby_loss, nearby, create_graph=True)
-        return loss + self.lambda_ * (1 - mean_cosine(gradient, other)), logits
+        return loss + self.lambda_ * (1 - mean_cosine(gradient, other, batch.workers)) / batch.workers.count, logits
 
     def _step(self, gradient: Tensor, batch: Batch) -> Tensor:
         return step(gradient, batch.x, alpha=self.alpha, box=batch.box, epsilon=self.epsilon)
 
 
-def mean_cosine(gradient: Tensor, other: Tensor) -> Tensor:
-    """Mean over the examples (N, ...) whose two gradients do not vanish of their cosine; 1 if there are none.
+def mean_cosine(gradient: Tensor, other: Tensor, workers: Workers = ALONE) -> Tensor:
+    """Mean over all workers' examples (N, ...) whose two gradients do not vanish of their cosine; 1 if there are none.
 
     Differentiable in ``other``. Each gradient is scaled by its largest entry first: those of confident models are
     so tiny that their squares vanish.
@@ -90,4 +91,4 @@ def mean_cosine(gradient: Tensor, other: Tensor) -> Tensor:
     along = (steepest(gradient, "l2") * scaled).flatten(1).sum(dim=1)
     length = lengths(scaled).flatten().where(kept, torch.ones_like(scale))
     cosine = (along / length).where(kept, torch.ones_like(scale))
-    return (cosine - 1).sum() / kept.sum().clamp_min(1) + 1
+    return workers.sum((cosine - 1).sum()) / workers.sum(kept.sum()).clamp_min(1) + 1

@@ -66,13 +66,14 @@ class LAP(OnSingleStep):
             leaf = (batch.x + start).requires_grad_()
             first = functional.cross_entropy(model(leaf), batch.y, reduction="sum")
             gradient, *slopes = torch.autograd.grad(first, [leaf, *layers.values()])
+        slopes = [batch.workers.sum(slope) for slope in slopes]
         delta = self.single_step.take(gradient, start, batch, self.epsilon)
         moved = {
             name: weight + self.share(number, len(layers)) * scaled_to(slope, weight)
             for number, ((name, weight), slope) in enumerate(zip(layers.items(), slopes, strict=True), start=1)
         }
         logits: Tensor = functional_call(model, moved, (batch.x + delta,))
-        return functional.cross_entropy(logits, batch.y), logits
+        return batch.cross_entropy(logits), logits
 
     def share(self, layer: int, layers: int) -> float:
         """How far a layer, counted from 1, moves, as a share of its length; the only layer moves whole."""

@@ -28,13 +28,13 @@ class NuAT(GAT):
     lambda_: float = number(4.5, low=0.0)
     ramp_share: float = number(0.9, above=0.0, high=1.0)
 
-    def distance(self, clean: Tensor, logits: Tensor) -> Tensor:
-        """Nuclear norm of the difference of two outputs (N, K)."""
-        difference = clean - logits
+    def distance(self, clean: Tensor, logits: Tensor, batch: Batch) -> Tensor:
+        """Nuclear norm of the difference of two outputs (N, K), equal shares of it for all workers."""
+        difference = batch.gather(clean - logits)
         if not difference.isfinite().all():  # a singular value decomposition would raise
             return difference.sum()
         norm: Tensor = torch.linalg.matrix_norm(difference, ord="nuc")
-        return norm
+        return norm / batch.workers.count
 
     def strength(self, batch: Batch) -> float:
         """Weight of the distance in this step."""

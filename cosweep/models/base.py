@@ -74,6 +74,25 @@ class Model(Component):
                 f"channels: {str(error).splitlines()[0]}; give another model, image size (data.size) or batch size"
             ) from error
 
+    def check_draws_nothing(self, num_classes: int, shape: tuple[int, int, int]) -> None:
+        """Nothing, if the network draws no random numbers as it trains.
+
+        Raises:
+            CosweepError: If it does, which several workers could not draw as one does.
+        """
+        if not self.draws:
+            return
+        model = self.build(num_classes, shape, torch.zeros(shape[0]), torch.ones(shape[0]), seed=0)
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            before = torch.get_rng_state()
+            model(torch.zeros(2, *shape))
+            drawn = not torch.equal(before, torch.get_rng_state())
+        if drawn:
+            raise CosweepError(
+                f"{self.name}'s network draws random numbers as it trains (dropout or its like), which several workers "
+                "cannot draw as one does; set resources.workers to 1, or use a network without, such as a resnet"
+            )
+
     def check_second_derivative(self, num_classes: int, shape: tuple[int, int, int]) -> None:
         """Nothing, if an input gradient of the network can be differentiated.
 

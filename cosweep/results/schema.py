@@ -67,6 +67,7 @@ TRIAL_COLUMNS = (
     Column("diagnostic_seconds", _FLOAT, "seconds", "diagnostics and snapshots"),
     Column("eval_seconds", _FLOAT, "seconds", "the final evaluation"),
     Column("wall_seconds", _FLOAT, "seconds", "from start to finish"),
+    Column("workers", _INT, "processes", "workers that trained it together, each with its rows of every batch"),
     Column("device", _TEXT, "", "device the trial ran on"),
     Column("host", _TEXT, "", "machine the trial ran on"),
     Column("error", _TEXT, "", "why the trial failed or ended early; empty otherwise"),

@@ -49,22 +49,29 @@ def concurrent_trials(resources: ResourcesSpec, nodes: list[Node]) -> int:
     Raises:
         CosweepError: If no node can ever run one; says what is asked and what there is.
     """
-    fits = sum(fitting_trials(resources, node) for node in nodes)
-    if fits == 0:
+    places = sum(fitting_trials(resources, node) for node in nodes)
+    if 0 < places < resources.workers:
+        raise CosweepError(
+            f"resources: a trial asks for {resources.workers} workers of {resources.cpu:g} CPUs and {resources.gpu:g} "
+            f"GPUs; the {len(nodes)} machines have places for {places} at once. Ask for fewer workers or less for each "
+            "under resources, or use a larger cluster"
+        )
+    if places == 0:
+        who = "trial" if resources.workers == 1 else "worker"
         cpu, gpu, memory = (max((node[i] for node in nodes), default=0.0) for i in (0, 1, 2))
         asked, there = f"{resources.cpu:g} CPUs and {resources.gpu:g} GPUs", f"{cpu:g} CPUs and {gpu:g} GPUs"
         if resources.memory is not None:
             asked, there = f"{asked}, {resources.memory:g} GB", f"{there}, {memory:.3g} GB"
         raise CosweepError(
-            f"resources: a trial asks for {asked} on one machine; the largest of {len(nodes)} has {there}. "
+            f"resources: a {who} asks for {asked} on one machine; the largest of {len(nodes)} has {there}. "
             "Ask for less under resources, or use a cluster with larger machines; if it adds machines on demand, "
             "say cosweep run --wait"
         )
-    return fits
+    return places // resources.workers
 
 
 def fitting_trials(resources: ResourcesSpec, node: Node) -> int:
-    """How many trials one node can run at once."""
+    """How many trials, or workers of one, a node can run at once."""
     asked = (resources.cpu, resources.gpu, resources.memory or 0.0)
     return min(int(have / ask + 1e-9) for ask, have in zip(asked, node[:3], strict=True) if ask and have < math.inf)
 
@@ -106,6 +113,7 @@ def connected() -> Iterator[None]:
         except (RuntimeError, ValueError) as error:
             raise CosweepError(f"cannot use the Ray cluster at {address or 'this machine'}: {error}") from error
         stack.callback(ray.shutdown)
+        stack.callback(_free_reservations)
         yield
 
 
@@ -144,6 +152,17 @@ def live_nodes() -> list[Node]:
         for node in ray.nodes()
         if node["Alive"]
     ]
+
+
+def _free_reservations() -> None:
+    """Remove placement groups that this driver's trials made and an interrupt left: they would hold their resources."""
+    import ray
+    from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
+
+    job = ray.get_runtime_context().get_job_id()
+    for name, group in placement_group_table().items():
+        if name.endswith(job) and group["state"] != "REMOVED":  # the number ends with that of its job
+            remove_placement_group(PlacementGroup(ray.PlacementGroupID(bytes.fromhex(name))))
 
 
 @contextmanager

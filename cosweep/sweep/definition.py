@@ -28,15 +28,23 @@ class ResourcesSpec(Spec):
     """What one trial takes of the cluster; fractions let trials share.
 
     Attributes:
+        workers: Processes that train a trial together, each with its rows of every batch. What follows is then for
+            each of them.
         cpu, gpu: Cores and devices. A trial with a part of a device may use that part of its memory.
         memory: Gigabytes of the machine's memory that are kept for it, and that it may not exceed; null is no limit.
         time_limit: Seconds after which its worker is ended and the trial tried again; null is no limit.
     """
 
+    workers: int = number(1, low=1, high=1024)
     cpu: float = number(1.0, low=0.001)
     gpu: float = number(0.0, low=0.0)
     memory: float | None = number(None, above=0.0)
     time_limit: float | None = number(None, above=0.0)
+
+    def faults(self) -> Iterator[Fault]:
+        """What several workers cannot have."""
+        if self.workers > 1 and self.gpu not in (0, 1):
+            yield Fault("gpu", f"each of several workers trains on one whole device: write 0 or 1, got {self.gpu:g}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -65,15 +65,15 @@ class Outcome:
     mlflow_uri: str | None
 
 
-def load_datasets(specs: tuple[TrialSpec, ...]) -> dict[str, Dataset]:
-    """The images of each distinct source, by load key; checks that the trials fit them.
+def load_datasets(specs: tuple[TrialSpec, ...], workers: int) -> dict[str, Dataset]:
+    """The images of each distinct source, by load key; checks that trials of so many workers fit them.
 
     Raises:
         CosweepError: If data are absent.
         SpecError: If an intervention or a model cannot act on them, with every such fault.
     """
     datasets: dict[str, Dataset] = {}
-    checker = Checker()
+    checker = Checker(workers)
     faults: dict[Fault, None] = {}
     for spec in specs:
         key = spec.data.load_key
@@ -107,7 +107,7 @@ def run_sweep(sweep: Sweep, console: Console, *, wait: bool = False) -> Outcome:
     store = Store(sweep.results.root)
     store.check_writable()
     with console.status("loading data"):
-        datasets = load_datasets(sweep.trials)
+        datasets = load_datasets(sweep.trials, sweep.resources.workers)
         hashes = {key: dataset.fingerprint() for key, dataset in datasets.items()}
     refuse_other_data(sweep, finished_trials(sweep, store), hashes)
     store.create()
@@ -143,7 +143,7 @@ def _run_alone(
             broken = sum(bool(row["co"]) for row in done.values())
             tally = Tally(total=len(sweep.trials), done=len(done), earlier=len(done), broken=broken)
             monitor = Monitor(ProgressDisplay(tally, console), store, sweep, hashes, tracker, still_in)
-            seconds = _run_trials(sweep, left, datasets, hashes, store, monitor)
+            seconds = _run_trials(sweep, left, datasets, hashes, store, monitor, at_once)
             console.print(f"trials ended after {format_seconds(seconds)}", highlight=False)
     else:
         console.print(f"{sweep.name}: all {len(sweep.trials)} trials are done already", highlight=False)
@@ -165,7 +165,7 @@ def join_cluster(sweep: Sweep, store: Store, console: Console, stack: ExitStack,
         stack.enter_context(connected())
     nodes = live_nodes()
     able = [node for node in nodes if fitting_trials(sweep.resources, node)]
-    if not able and wait:
+    if wait and sum(fitting_trials(sweep.resources, node) for node in able) < sweep.resources.workers:
         console.print("no machine fits a trial yet; waiting for the cluster to add one", highlight=False)
         return 0
     at_once = concurrent_trials(sweep.resources, nodes)
@@ -211,6 +211,7 @@ def _run_trials(
     hashes: Mapping[str, str],
     store: Store,
     monitor: Monitor,
+    at_once: int,
 ) -> float:
     """Have Tune run the trials, and those that ran out of memory again, alone; the seconds it took."""
     import ray
@@ -219,7 +220,8 @@ def _run_trials(
 
     shared = {key: (ray.put(dataset), hashes[key]) for key, dataset in datasets.items()}
     root = str(store.local_path) if store.local_path else store.location
-    setting = Setting(sweep.name, root, sweep.resources, sweep.results.checkpoint_seconds, shared)
+    slots = (at_once or 1) if sweep.resources.workers > 1 else None
+    setting = Setting(sweep.name, root, sweep.resources, sweep.results.checkpoint_seconds, shared, slots=slots)
     started = time.monotonic()
     with ExitStack() as stack:
         stack.enter_context(graceful_sigterm())
@@ -236,13 +238,13 @@ def _tune(setting: Setting, specs: list[TrialSpec], monitor: Monitor) -> None:
 
     from cosweep.sweep.failures import WORKER_RESTARTS
     from cosweep.sweep.local_ray import keep_keys_out_of_logs
+    from cosweep.sweep.parallel_trial import trainable_of
     from cosweep.sweep.stopper import VerdictStopper
-    from cosweep.sweep.trainable import train_trial
 
     keep_keys_out_of_logs()
     with tempfile.TemporaryDirectory(prefix="cosweep-", ignore_cleanup_errors=True) as scratch:
         tune.Tuner(
-            tune.with_resources(tune.with_parameters(train_trial, setting=setting), setting.demands),
+            trainable_of(setting),
             param_space={"trial": tune.grid_search([{"id": s.trial_id, "spec": s.to_dict()} for s in specs])},
             tune_config=tune.TuneConfig(
                 reuse_actors=True,

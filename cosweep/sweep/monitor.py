@@ -54,7 +54,7 @@ class Monitor(Callback):  # type: ignore[misc]
         self.display, self._tally = display, display.tally
         self._store, self._sweep, self._hashes = store, sweep.name, hashes
         self._tracker, self._still_in = tracker, still_in
-        self._attempts = Attempts(sweep.resources.time_limit)
+        self._attempts, self._workers = Attempts(sweep.resources.time_limit), sweep.resources.workers
         self._waiting: set[str] = set()
         self._pulse_due, self._pulse_failed = Timer(PULSE_SECONDS), False
 
@@ -112,7 +112,7 @@ class Monitor(Callback):  # type: ignore[misc]
         spec = TrialSpec.from_dict(trial.config["trial"]["spec"])
         text = f"{self._attempts.cause(trial).text}, {trial.num_failures} times"
         data_hash = self._hashes[spec.data.load_key]
-        row = failed_row(spec, text, torch.device("cpu"), data_hash, datetime.now(UTC))
+        row = failed_row(spec, text, torch.device("cpu"), data_hash, datetime.now(UTC)) | {"workers": self._workers}
         try:
             self._store.write_trial(self._sweep, row, [])
         except Exception as problem:  # the sweep goes on; the trial has no row and is run by the next command

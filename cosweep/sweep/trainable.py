@@ -19,7 +19,7 @@ from cosweep.errors import CosweepError
 from cosweep.results.store import Store
 from cosweep.sweep.checkpoints import Checkpoints
 from cosweep.sweep.definition import ResourcesSpec
-from cosweep.sweep.record import failed_row, finished_row
+from cosweep.sweep.record import Row, failed_row, finished_row
 from cosweep.sweep.worker import (
     GIGABYTE,
     Growth,
@@ -50,6 +50,7 @@ class Setting:
         checkpoint_seconds: How often a training is kept; None is never.
         datasets: By load key, the images in the object store and their fingerprint.
         is_alone: Whether a trial has its device, or the cluster, to itself, and cannot be given more.
+        slots: How many trials of several workers the cluster can hold; these wait forever beside too many others.
     """
 
     sweep: str
@@ -58,6 +59,7 @@ class Setting:
     checkpoint_seconds: float | None
     datasets: Mapping[str, tuple[ray.ObjectRef[Dataset], str]]
     is_alone: bool = False
+    slots: int | None = None
 
     def alone(self) -> Setting:
         """The same with whole devices for each trial."""
@@ -65,7 +67,7 @@ class Setting:
 
     @property
     def demands(self) -> dict[str, float]:
-        """What a trial takes, as Ray asks for it."""
+        """What a trial, or each of its workers, takes, as Ray asks for it."""
         memory = self.resources.memory
         demands = {"cpu": self.resources.cpu, "gpu": self.resources.gpu}
         return demands if memory is None else {**demands, "memory": memory * GIGABYTE}
@@ -73,7 +75,29 @@ class Setting:
     @property
     def most_at_once(self) -> int | None:
         """Limit to how many trials run at once, where resources do not give it."""
-        return 1 if self.is_alone and not self.resources.gpu else None
+        return 1 if self.is_alone and not self.resources.gpu else self.slots
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a trial left.
+
+    Attributes:
+        row: Of ``trials``.
+        curve, snapshots: Rows of the other tables.
+        progress: As reported.
+    """
+
+    row: Row
+    curve: list[dict[str, Any]]
+    snapshots: list[dict[str, Any]]
+    progress: dict[str, object]
+
+    @classmethod
+    def of(cls, run: TrialRun, row: Row) -> Ended:
+        """What a run found."""
+        curve = [probe.to_dict() for probe in run.curve]
+        return cls(row, curve, [asdict(snapshot) for snapshot in run.snapshots], progress(run))
 
 
 def train_trial(config: Mapping[str, Any], *, setting: Setting) -> None:
@@ -95,40 +119,52 @@ def train_trial(config: Mapping[str, Any], *, setting: Setting) -> None:
     torch.set_num_threads(max(1, int(resources.cpu)))
     reference, data_hash = setting.datasets[spec.data.load_key]
     run = TrialRun(spec, torch.device("cuda" if resources.gpu else "cpu"), ray.get(reference))
-    checkpoints = Checkpoints(setting.results, setting.sweep, spec.trial_id, data_hash, setting.checkpoint_seconds)
+    checkpoints = checkpoints_of(setting, spec)
     started_at = datetime.now(UTC)
-    tune.report(_progress(run) | {"problem": checkpoints.resume(run)})
+    tune.report(progress(run) | {"problem": checkpoints.resume(run)})
     try:
         with time_limit(resources.time_limit):
             claim_gpu_share(resources.gpu)
-            _follow(run, checkpoints, resources.memory)
+            follow(run, checkpoints, resources.memory, tune.report)
         row = finished_row(run, data_hash, started_at)
     except Exception as error:
         if is_out_of_memory(error) and not setting.is_alone:
-            tune.report(_progress(run) | {"status": Word.OUT_OF_MEMORY, "problem": str(error)})
+            tune.report(progress(run) | {"status": Word.OUT_OF_MEMORY, "problem": str(error)})
             return
         row = failed_row(spec, error, run.device, data_hash, started_at)
-    _keep(lambda: _write(setting, row, run), _progress(run))
+    end(setting, Ended.of(run, row), checkpoints)
+
+
+def checkpoints_of(setting: Setting, spec: TrialSpec) -> Checkpoints:
+    """Where the trial's training is kept while it goes on."""
+    _, data_hash = setting.datasets[spec.data.load_key]
+    return Checkpoints(setting.results, setting.sweep, spec.trial_id, data_hash, setting.checkpoint_seconds)
+
+
+def end(setting: Setting, ended: Ended, checkpoints: Checkpoints) -> None:
+    """Keep what a trial left, and report that it has ended."""
+    _keep(lambda: _write(setting, ended), ended.progress)
     checkpoints.remove()
-    tune.report(_progress(run) | {"status": row["status"]})
+    tune.report(ended.progress | {"status": ended.row["status"]})
 
 
-def _follow(run: TrialRun, checkpoints: Checkpoints, memory: float | None) -> None:
+def follow(
+    run: TrialRun, checkpoints: Checkpoints, memory: float | None, report: Callable[[dict[str, object]], None]
+) -> None:
     """Run the trial to its end; report when the verdict changes, and now and then for the progress."""
     due = Timer(REPORT_SECONDS)
     verdict = run.verdict
     for _ in run:
         check_memory(memory)
-        problem = checkpoints.keep(run)
-        if run.verdict.co != verdict.co or due() or problem:
+        problem = checkpoints.keep(run) if run.workers.rank == 0 else ""
+        if run.workers.any(run.verdict.co != verdict.co or due() or bool(problem), run.device):
             verdict = run.verdict
-            tune.report(_progress(run) | {"problem": problem})
+            report(progress(run) | {"problem": problem})
 
 
-def _write(setting: Setting, row: dict[str, object], run: TrialRun) -> None:
-    curve = [probe.to_dict() for probe in run.curve]
-    snapshots = [asdict(snapshot) for snapshot in run.snapshots]
-    Store(setting.results).write_trial(setting.sweep, row, curve, snapshots)
+def _write(setting: Setting, ended: Ended) -> None:
+    row = ended.row | {"workers": setting.resources.workers}
+    Store(setting.results).write_trial(setting.sweep, row, ended.curve, ended.snapshots)
 
 
 def _keep(write: Callable[[], None], progress: Mapping[str, object]) -> None:
@@ -147,7 +183,8 @@ def _keep(write: Callable[[], None], progress: Mapping[str, object]) -> None:
         pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
 
-def _progress(run: TrialRun) -> dict[str, object]:
+def progress(run: TrialRun) -> dict[str, object]:
+    """How far a trial is, as it is reported."""
     return {
         "status": Word.RUNNING,
         "trained": run.steps / max(run.total_steps, 1),

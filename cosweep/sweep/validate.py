@@ -28,7 +28,7 @@ def validate_sweep(sweep: Sweep) -> Iterator[tuple[str, str]]:
     """
     store = Store(sweep.results.root)
     store.check_writable()
-    datasets = load_datasets(sweep.trials)
+    datasets = load_datasets(sweep.trials, sweep.resources.workers)
     done = finished_trials(sweep, store)
     refuse_other_data(sweep, done, {key: dataset.fingerprint() for key, dataset in datasets.items()})
     left = [spec for spec in sweep.trials if spec.trial_id not in done]
@@ -37,9 +37,11 @@ def validate_sweep(sweep: Sweep) -> Iterator[tuple[str, str]]:
     yield "trials", f"{len(sweep.trials)}, of which {len(done)} are done and {len(left)} left"
     nodes = _nodes()
     at_once = concurrent_trials(sweep.resources, nodes)
+    workers = sweep.resources.workers
     yield (
         "resources",
-        f"{sweep.resources.cpu:g} CPUs and {sweep.resources.gpu:g} GPUs a trial; "
+        f"{f'{workers} workers of ' if workers > 1 else ''}{sweep.resources.cpu:g} CPUs and {sweep.resources.gpu:g} "
+        f"GPUs a trial; "
         f"{len(nodes)} machine{'s' if len(nodes) != 1 else ''}, {at_once} at once",
     )
     seconds = training_seconds(left, datasets)

@@ -59,6 +59,7 @@ def _origin(run: TrialRun, data_hash: str) -> dict[str, Any]:
         "trial": run.spec.trial_id,
         "data": data_hash,
         "device": run.device.type,
+        "workers": run.workers.count,
         "torch": str(torch.__version__),
         "cosweep": __version__,
     }

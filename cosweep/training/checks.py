@@ -16,9 +16,10 @@ from cosweep.training.trial_spec import TrialSpec
 
 
 class Checker:
-    """Checks trials against their images; a part that many trials share is checked once."""
+    """Checks trials, each to be run by so many workers, against their images; a part they share is checked once."""
 
-    def __init__(self) -> None:
+    def __init__(self, workers: int = 1) -> None:
+        self._workers = workers
         self._found: dict[tuple[object, ...], str] = {}
 
     def faults(self, spec: TrialSpec, dataset: Dataset) -> Iterator[Fault]:
@@ -36,6 +37,10 @@ class Checker:
         elif spec.method.second_order or any(diagnostic.second_order for diagnostic in spec.probe.diagnostics):
             differentiate = partial(spec.model.check_second_derivative, images.num_classes, images.shape)
             if text := self._once((spec.model, spec.data.load_key, "second"), differentiate):
+                yield Fault("model", text)
+        if self._workers > 1 and not text:
+            check_draws = partial(spec.model.check_draws_nothing, images.num_classes, images.shape)
+            if text := self._once((spec.model, spec.data.load_key, "draws"), check_draws):
                 yield Fault("model", text)
         if spec.final.attack == "autoattack":
             norm = spec.method.norm

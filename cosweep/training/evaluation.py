@@ -23,6 +23,7 @@ from cosweep.attacks import (
 )
 from cosweep.attacks.autoattack import withstands_autoattack
 from cosweep.diagnostics import Diagnostic, View
+from cosweep.parallel import ALONE, RowGenerator, Workers
 from cosweep.seeding import generator
 from cosweep.training.trial_spec import FinalSpec
 from cosweep.units import Box
@@ -62,6 +63,7 @@ class Prober:
         pgd_steps: Steps of PGD, alpha epsilon / 4, one restart.
         seed: Of the noise; the same for all probes of a trial.
         with_grad_cos: Whether to measure the gradient cosine.
+        workers: Those that share the work, with the same result on each.
     """
 
     x: Tensor
@@ -72,15 +74,18 @@ class Prober:
     seed: int
     norm: Norm = "linf"
     with_grad_cos: bool = True
+    workers: Workers = ALONE
 
     def measure(self, model: nn.Module) -> Accuracies:
         """All accuracies and the gradient cosine of a model, which is left in the mode it was in."""
+        rows = self.workers.rows(len(self.x))
+        x, y = self.x[rows], self.y[rows]
         with evaluating(model):
-            gradient, logits = gradient_and_logits(model, self.x, self.y)
-            perturbed = self.x + step(gradient, self.x, alpha=self.epsilon, box=self.box, norm=self.norm)
+            gradient, logits = gradient_and_logits(model, x, y)
+            perturbed = x + step(gradient, x, alpha=self.epsilon, box=self.box, norm=self.norm)
             return Accuracies(
-                clean_acc=_share(labels_right(logits, self.y)),
-                fgsm_acc=_share(correct(model, perturbed, self.y)),
+                clean_acc=self._share(labels_right(logits, y)),
+                fgsm_acc=self._share(correct(model, perturbed, y)),
                 pgd_acc=robust_accuracy(
                     model,
                     self.x,
@@ -91,12 +96,13 @@ class Prober:
                     box=self.box,
                     seed=self.seed,
                     norm=self.norm,
+                    workers=self.workers,
                 ),
-                grad_cos=self._grad_cos(model, gradient) if self.with_grad_cos else math.nan,
+                grad_cos=self._grad_cos(model, x, y, gradient) if self.with_grad_cos else math.nan,
             )
 
     def diagnose(self, model: nn.Module, diagnostics: Sequence[Diagnostic]) -> dict[str, float | list[float]]:
-        """Columns of all diagnostics."""
+        """Columns of all diagnostics, each measured whole by every worker."""
         measured: dict[str, float | list[float]] = {}
         views: dict[int, View] = {}  # those of as many examples share their perturbations
         with evaluating(model):
@@ -106,14 +112,18 @@ class Prober:
                 measured |= diagnostic.measure(views.setdefault(n, view))
         return measured
 
-    def _grad_cos(self, model: nn.Module, gradient: Tensor) -> float:
+    def _share(self, hits: Tensor) -> float:
+        return int(self.workers.sum(hits.sum())) / len(self.x)
+
+    def _grad_cos(self, model: nn.Module, x: Tensor, y: Tensor, gradient: Tensor) -> float:
         """Mean cosine of the input gradients at x and at x + noise, uniform in the ball
         (Andriushchenko and Flammarion, NeurIPS 2020, equation 3)."""
-        noise = uniform_in_ball(self.x, self.epsilon, generator(self.seed, "grad_cos"), self.norm)
-        nearby = input_gradient(model, self.x + noise, self.y)
+        rng = RowGenerator.of(self.workers, len(self.x), generator(self.seed, "grad_cos"))
+        nearby = input_gradient(model, x + uniform_in_ball(x, self.epsilon, rng, self.norm), y)
         # Gradients of confident models are tiny; torch's default would take those below 1e-8 for shorter.
         one, other = gradient.flatten(1).double(), nearby.flatten(1).double()
-        return functional.cosine_similarity(one, other, eps=1e-100).mean().item()
+        cosines = functional.cosine_similarity(one, other, eps=1e-100)
+        return self.workers.sum(cosines.sum()).item() / len(self.x)
 
 
 def robust_accuracy(
@@ -127,30 +137,31 @@ def robust_accuracy(
     box: Box,
     seed: int,
     norm: Norm = "linf",
+    workers: Workers = ALONE,
 ) -> float:
     """Fraction of examples that stay right under every iterate of PGD with alpha epsilon / 4.
 
     An example counts as broken by any iterate, its clean image included, so more steps or restarts never
-    raise the number.
+    raise the number. Several workers share the examples of each chunk.
     """
     with evaluating(model):
         standing = [
             withstands_pgd(
                 model,
-                chunk_x,
-                chunk_y,
+                chunk_x[workers.rows(len(chunk_x))],
+                chunk_y[workers.rows(len(chunk_y))],
                 epsilon=epsilon,
                 alpha=epsilon / 4,
                 steps=steps,
                 restarts=restarts,
                 box=box,
                 # Noise of its own, whatever the chunks before it drew and however early they ended.
-                rng=generator(seed + index, "pgd"),
+                rng=RowGenerator.of(workers, len(chunk_x), generator(seed + index, "pgd")),
                 norm=norm,
             )
             for index, (chunk_x, chunk_y) in enumerate(_chunks(x, y))
         ]
-    return _share(torch.cat(standing))
+    return int(workers.sum(torch.cat(standing).sum())) / len(x)
 
 
 @dataclass(frozen=True)
@@ -172,8 +183,9 @@ def final_accuracies(
     norm: Norm,
     box: Box,
     seed: int,
+    workers: Workers = ALONE,
 ) -> FinalAccuracies:
-    """Accuracy without perturbation and under the final evaluation's attack."""
+    """Accuracy without perturbation and under the final evaluation's attack; of these, workers share PGD alone."""
     with evaluating(model):
         clean = _share(torch.cat([correct(model, *chunk) for chunk in _chunks(x, y)]))
         if final.attack == "autoattack":
@@ -194,8 +206,9 @@ def final_accuracies(
             ]
             return FinalAccuracies(clean, _share(torch.cat(standing)))
     robust = robust_accuracy(
-        model, x, y, epsilon=epsilon, steps=final.steps, restarts=final.restarts, box=box, seed=seed, norm=norm
-    )
+        model, x, y,
+        epsilon=epsilon, steps=final.steps, restarts=final.restarts, box=box, seed=seed, norm=norm, workers=workers,
+    )  # fmt: skip
     return FinalAccuracies(clean, robust)
 
 

@@ -18,6 +18,7 @@ from cosweep.data.batches import DeviceData
 from cosweep.detection import DETECTORS, Detector, Verdict
 from cosweep.errors import CosweepError
 from cosweep.metrics import Ablation, ProbeMetrics, Snapshot, TrialState, TrialStatus
+from cosweep.parallel import ALONE, Workers
 from cosweep.seeding import derive_seed
 from cosweep.training.evaluation import Accuracies, FinalAccuracies, Prober, evaluating, final_accuracies
 from cosweep.training.trainer import Trainer
@@ -64,8 +65,10 @@ class TrialRun:
         curve: The probes so far.
     """
 
-    def __init__(self, spec: TrialSpec, device: torch.device, dataset: Dataset | None = None) -> None:
-        self.spec, self.device = spec, device
+    def __init__(
+        self, spec: TrialSpec, device: torch.device, dataset: Dataset | None = None, workers: Workers = ALONE
+    ) -> None:
+        self.spec, self.device, self.workers = spec, device, workers
         self._dataset = dataset
         self.verdict = Verdict(TrialState.NOT_ROBUST)
         self.status: TrialStatus | None = None
@@ -128,8 +131,8 @@ class TrialRun:
         dataset = spec.data.load() if self._dataset is None else self._dataset
         data = DeviceData(dataset, spec.data, spec.interventions, spec.seed, self.device)
         self.box = data.box
-        trainer = Trainer(spec, data, self.device)
-        prober = _prober(spec, data)
+        trainer = Trainer(spec, data, self.device, self.workers)
+        prober = _prober(spec, data, self.workers)
         detector = DETECTORS[spec.stop.co.detector](data.num_classes)
         self.total_steps, self.steps_per_epoch = trainer.total_steps, trainer.steps_per_epoch
         replay = self._replay = Replay(trainer, prober, detector)
@@ -203,13 +206,19 @@ class TrialRun:
             self.status = TrialStatus.STOPPED
 
 
-def run_trial(spec: TrialSpec, device: str | torch.device = "cpu", dataset: Dataset | None = None) -> TrialRun:
+def run_trial(
+    spec: TrialSpec,
+    device: str | torch.device = "cpu",
+    dataset: Dataset | None = None,
+    workers: Workers = ALONE,
+) -> TrialRun:
     """A trial to iterate over: each item is a probe; the outcome is on the returned object.
 
     Args:
         spec: What to train.
         device: Where; the whole data set is kept there.
         dataset: The images of ``spec.data`` if they are loaded already.
+        workers: This process and the others that run the same trial together; each gets all probes and the outcome.
 
     Raises:
         CosweepError: While iterating, if the data cannot be loaded or carry the interventions.
@@ -313,11 +322,11 @@ def deterministic() -> Iterator[None]:
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = tf32
 
 
-def _prober(spec: TrialSpec, data: DeviceData) -> Prober:
+def _prober(spec: TrialSpec, data: DeviceData, workers: Workers) -> Prober:
     x, y = data.test_subset(spec.probe.examples)
     seed = derive_seed(spec.seed, "probe")
     method, probe = spec.method, spec.probe
-    return Prober(x, y, method.epsilon, probe.pgd_steps, data.box, seed, method.norm, probe.grad_cos)
+    return Prober(x, y, method.epsilon, probe.pgd_steps, data.box, seed, method.norm, probe.grad_cos, workers)
 
 
 def _probe(trainer: Trainer, measured: Accuracies, train_loss: float, train_acc: float) -> ProbeMetrics:
@@ -347,4 +356,5 @@ def _final(spec: TrialSpec, data: DeviceData, trainer: Trainer, ablation: Ablati
         # Natural images are attacked as the literature does, whatever the intervened ones reach.
         box=Box(0.0, 1.0) if ablation == "clean" else data.box,
         seed=derive_seed(spec.seed, "final"),
+        workers=trainer.workers,
     )

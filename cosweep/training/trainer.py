@@ -13,6 +13,8 @@ from torch import Tensor
 
 from cosweep.data.batches import DeviceData
 from cosweep.methods import Batch
+from cosweep.models.shared_batch_norm import share_batch_norm
+from cosweep.parallel import ALONE, RowGenerator, Workers
 from cosweep.seeding import derive_seed, generator
 from cosweep.training.schedules import SCHEDULES
 from cosweep.training.trial_spec import OptimizerSpec, TrialSpec
@@ -21,14 +23,19 @@ from cosweep.training.trial_spec import OptimizerSpec, TrialSpec
 class Trainer:
     """Trains the model of a spec. All randomness of a step follows from the seed and the step's number.
 
-    So a step repeats exactly from a snapshot, whatever was measured in between.
+    So a step repeats exactly from a snapshot, whatever was measured in between. Of several workers each computes its
+    rows of the batch, with the random numbers that a lone one would draw for them, and all end a step with the
+    same weights: those of a lone worker, up to rounding.
     """
 
-    def __init__(self, spec: TrialSpec, data: DeviceData, device: torch.device) -> None:
-        self.spec, self.data = spec, data
+    def __init__(self, spec: TrialSpec, data: DeviceData, device: torch.device, workers: Workers = ALONE) -> None:
+        self.spec, self.data, self.workers = spec, data, workers
+        if workers.count > 1:
+            spec.model.check_draws_nothing(data.num_classes, data.shape)
         self.model = spec.model.build(
             data.num_classes, data.shape, data.mean, data.std, derive_seed(spec.seed, "init")
         ).to(device)
+        share_batch_norm(self.model, workers)
         self.optimizer = _optimizer(spec.optimizer, self.model)
         batch = spec.optimizer.batch_size
         self.steps_per_epoch = -(-data.train_examples // batch)
@@ -58,16 +65,19 @@ class Trainer:
         number = step // method.replays
         index = self._batch_index(number)
         x, y = self.data.train_batch(index, number)
-        rng = generator(self.spec.seed, "step", step)
+        total, rows = len(index), self.workers.rows(len(index))
+        rng = RowGenerator.of(self.workers, total, generator(self.spec.seed, "step", step))
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
         with self._model_draws():
-            batch = Batch(x, y, self.data.box, rng, index, self._memory, step / self.total_steps)
+            done = step / self.total_steps
+            batch = Batch(x[rows], y[rows], self.data.box, rng, index[rows], self._memory, done, self.workers, total)
             loss, logits = method.backward(self.model, batch)
+        self.workers.sum_gradients(self.model.parameters())
         self.optimizer.step()
-        self._loss += loss * len(y)
-        self._correct += (logits.argmax(dim=1) == y).sum()
-        self._seen += len(y)
+        self._loss += loss * total
+        self._correct += (logits.argmax(dim=1) == batch.y).sum()
+        self._seen += total
         self.step += 1
 
     @contextmanager
@@ -92,7 +102,7 @@ class Trainer:
     def take_train_metrics(self) -> tuple[float, float]:
         """Mean loss and accuracy over the training examples since the last call."""
         seen = max(self._seen, 1)
-        loss, accuracy = self._loss.item() / seen, self._correct.item() / seen
+        loss, accuracy = (self.workers.sum(part).item() / seen for part in (self._loss, self._correct))
         self._loss.zero_()
         self._correct.zero_()
         self._seen = 0

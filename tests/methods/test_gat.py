@@ -17,20 +17,21 @@ from tests.tiny import batch, convolutional_model
 EPSILON = 0.1
 CLEAN = torch.tensor([[0.0, 0.0], [2.0, 0.0], [0.0, 1.0]])
 AFTER = torch.tensor([[1.0, 0.0], [2.0, 3.0], [0.0, 1.0]])
+THREE = whole(GAT(), *batch(3))
 
 
 def test_gat_s_distance_is_the_sum_of_squares_of_probabilities() -> None:
     p, q = (np.exp(z) / np.exp(z).sum(axis=1, keepdims=True) for z in (CLEAN.numpy(), AFTER.numpy()))
-    assert GAT().distance(CLEAN, AFTER).item() == pytest.approx(((p - q) ** 2).sum())
+    assert GAT().distance(CLEAN, AFTER, THREE).item() == pytest.approx(((p - q) ** 2).sum())
 
 
 def test_nuat_s_distance_is_the_sum_of_singular_values() -> None:
     """The change of logits has the rows (1, 0), (0, 3) and (0, 0)."""
-    assert NuAT().distance(CLEAN, AFTER).item() == pytest.approx(4.0)
+    assert NuAT().distance(CLEAN, AFTER, THREE).item() == pytest.approx(4.0)
 
 
 def test_a_diverged_output_gives_a_loss_that_is_no_number() -> None:
-    assert NuAT().distance(CLEAN, AFTER * float("nan")).isnan()
+    assert NuAT().distance(CLEAN, AFTER * float("nan"), THREE).isnan()
 
 
 @pytest.mark.parametrize("method", [GAT(epsilon=EPSILON, lambda_=300.0), NuAT(epsilon=EPSILON, lambda_=3.0)])
@@ -43,7 +44,7 @@ def test_the_loss_is_the_clean_one_plus_the_mean_distance(method: GAT) -> None:
     again.memory.update(memory)
     clean, after = model(x), model(x + method.perturb(model, again))
     torch.testing.assert_close(logits, after)
-    expected = functional.cross_entropy(clean, y) + method.lambda_ * method.distance(clean, after) / 16
+    expected = functional.cross_entropy(clean, y) + method.lambda_ * method.distance(clean, after, first) / 16
     torch.testing.assert_close(loss, expected)
     assert loss > functional.cross_entropy(clean, y) + 1e-2
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cosweep.errors import CosweepError
+from cosweep.errors import CosweepError, SpecError
 from cosweep.sweep.cluster import Node, concurrent_trials
 from cosweep.sweep.definition import ResourcesSpec
 
@@ -21,6 +21,34 @@ from cosweep.sweep.definition import ResourcesSpec
 )
 def test_trials_at_once_are_counted_node_by_node(cpu: float, gpu: float, nodes: list[Node], expected: int) -> None:
     assert concurrent_trials(ResourcesSpec(cpu=cpu, gpu=gpu), nodes) == expected
+
+
+@pytest.mark.parametrize(
+    ("workers", "gpu", "nodes", "expected"),
+    [
+        (2, 0, [Node(2, 0)], 1),
+        (2, 0, [Node(3, 0), Node(1, 0)], 2),
+        (4, 0, [Node(2, 0), Node(3, 0)], 1),
+        (2, 1, [Node(16, 1), Node(16, 2), Node(64, 0)], 1),
+    ],
+)
+def test_trials_of_several_workers_are_counted_by_the_places_for_their_workers(
+    workers: int, gpu: int, nodes: list[Node], expected: int
+) -> None:
+    assert concurrent_trials(ResourcesSpec(workers=workers, gpu=gpu), nodes) == expected
+
+
+def test_a_trial_of_more_workers_than_there_are_places_is_refused_with_the_numbers() -> None:
+    message = "asks for 4 workers of 1 CPUs and 0 GPUs; the 2 machines have places for 3 at once"
+    with pytest.raises(CosweepError, match=message):
+        concurrent_trials(ResourcesSpec(workers=4), [Node(2, 0), Node(1, 0)])
+
+
+@pytest.mark.parametrize("gpu", [0.5, 2])
+def test_each_of_several_workers_has_one_whole_device_or_none(gpu: float) -> None:
+    with pytest.raises(SpecError, match=f"trains on one whole device: write 0 or 1, got {gpu}"):
+        ResourcesSpec(workers=2, gpu=gpu)
+    assert ResourcesSpec(workers=1, gpu=gpu).gpu == gpu
 
 
 @pytest.mark.parametrize(

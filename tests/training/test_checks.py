@@ -23,6 +23,15 @@ def faults(spec: TrialSpec, dataset: Dataset | None = None) -> list[Fault]:
     return list(Checker().faults(spec, digits(256) if dataset is None else dataset))
 
 
+@pytest.mark.parametrize(("architecture", "draws"), [("resnet18", False), ("efficientnet_b0", True)])
+def test_a_network_that_draws_as_it_trains_is_refused_for_several_workers_alone(architecture: str, draws: bool) -> None:
+    spec = tiny_spec(model={"name": "torchvision", "architecture": architecture})
+    assert list(Checker().faults(spec, digits(256))) == []
+    found = list(Checker(workers=2).faults(spec, digits(256)))
+    assert [fault.path for fault in found] == ["model"] * draws
+    assert all("draws random numbers as it trains (dropout or its like)" in fault.message for fault in found)
+
+
 def only_fault(spec: TrialSpec, dataset: Dataset | None = None) -> Fault:
     (fault,) = faults(spec, dataset)
     return fault

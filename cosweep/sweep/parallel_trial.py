@@ -1,0 +1,163 @@
+"""One trial on several Ray workers, as a run of Ray Train inside the trial of Ray Tune."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import ray
+import torch
+from ray import train, tune
+from ray.train.torch import TorchConfig, TorchTrainer, get_device
+from ray.tune.integration.ray_train import TuneReportCallback
+
+from cosweep.parallel import Workers
+from cosweep.sweep.record import describe, failed_row, finished_row
+from cosweep.sweep.trainable import Ended, Setting, checkpoints_of, end, follow, progress, train_trial
+from cosweep.sweep.worker import Word, claim_gpu_share, is_out_of_memory, time_limit
+from cosweep.training import TrialRun, TrialSpec
+
+COLLECTIVE_SECONDS = 600
+"""After this long without an answer of the others a worker gives the trial up."""
+
+
+class WorkerError(Exception):
+    """What one worker raised, as it travels to the process that waits for them.
+
+    Attributes:
+        text: The exception, and where it came from.
+        out_of_memory: Whether it says so.
+        lost_others: Whether the worker only could not reach the others: a consequence of what befell one of them.
+    """
+
+    def __init__(self, text: str, out_of_memory: bool, lost_others: bool) -> None:
+        super().__init__(text, out_of_memory, lost_others)
+        self.text, self.out_of_memory, self.lost_others = text, out_of_memory, lost_others
+
+    @classmethod
+    def of(cls, error: Exception, rank: int) -> WorkerError:
+        """What the worker of this rank raised."""
+        text = f"{describe(error)}\nin worker {rank}"
+        lost = isinstance(error, (torch.distributed.DistError, ConnectionError))
+        return cls(text, is_out_of_memory(error), lost or (isinstance(error, RuntimeError) and "gloo" in str(error)))
+
+
+def error_of_trial(failures: Mapping[int, Exception]) -> WorkerError | None:
+    """What the trial itself raised in a worker; None if a process or a connection was lost.
+
+    Args:
+        failures: By rank, as Ray Train has them; those that are not of this module are its own.
+    """
+    errors = [failure for _, failure in sorted(failures.items()) if isinstance(failure, WorkerError)]
+    if len(errors) < len(failures):
+        return None
+    return next((error for error in errors if not error.lost_others), None)
+
+
+@dataclass(frozen=True)
+class Order:
+    """What each worker is told: the trial, what all trials share, and when the first one began it."""
+
+    spec: dict[str, Any]
+    setting: Setting
+    started_at: datetime
+
+
+def trainable_of(setting: Setting) -> Any:
+    """What Tune runs, and what that takes: of several workers' trial one byte, since the workers take the rest.
+
+    With as little as a part of a CPU, trials would keep each other's workers from starting.
+    """
+    if setting.resources.workers == 1:
+        return tune.with_resources(tune.with_parameters(train_trial, setting=setting), setting.demands)
+    return tune.with_resources(tune.with_parameters(train_parallel_trial, setting=setting), {"memory": 1})
+
+
+def train_parallel_trial(config: Mapping[str, Any], *, setting: Setting) -> None:
+    """Tune's function trainable for trials of several workers; this process only waits for them, and takes nothing.
+
+    What becomes of an exception, or of a worker process that dies, is as with ``train_trial``.
+    """
+    spec = TrialSpec.from_dict(config["trial"]["spec"])
+    order = Order(spec.to_dict(), setting, datetime.now(UTC))
+    try:
+        ended = _have_trained(order)
+    except train.WorkerGroupError as failure:
+        error = error_of_trial(failure.worker_failures)
+        if error is None:
+            raise
+        if error.out_of_memory and not setting.is_alone:
+            tune.report({"status": Word.OUT_OF_MEMORY, "problem": error.text})
+            return
+        ended = _failed(order, spec, error.text)
+    end(setting, ended, checkpoints_of(setting, spec))
+
+
+def _failed(order: Order, spec: TrialSpec, text: str) -> Ended:
+    device = torch.device("cpu")  # this process has no other
+    _, data_hash = order.setting.datasets[spec.data.load_key]
+    return Ended.of(TrialRun(spec, device), failed_row(spec, text, device, data_hash, order.started_at))
+
+
+def _have_trained(order: Order) -> Ended:
+    """What the first of the workers returns when all have ended."""
+    with tempfile.TemporaryDirectory(prefix="cosweep-", ignore_cleanup_errors=True) as scratch:
+        result = TorchTrainer(
+            _train,
+            train_loop_config={"order": order},
+            torch_config=TorchConfig(timeout_s=COLLECTIVE_SECONDS),
+            scaling_config=_scaling(order.setting),
+            run_config=train.RunConfig(
+                name="trial",
+                storage_path=scratch,
+                callbacks=[TuneReportCallback()],
+                logging_config=train.LoggingConfig(log_level="CRITICAL"),
+            ),
+        ).fit()
+    ended: Ended = result.return_value
+    return ended
+
+
+def _scaling(setting: Setting) -> train.ScalingConfig:
+    resources = setting.resources
+    return train.ScalingConfig(
+        num_workers=resources.workers,
+        use_gpu=bool(resources.gpu),
+        resources_per_worker={name.upper() if name != "memory" else name: n for name, n in setting.demands.items()},
+    )
+
+
+def _train(config: dict[str, Order]) -> Ended:
+    """What every worker does."""
+    order = config["order"]
+    workers = Workers.of_process_group()
+    try:
+        return _train_as(workers, order)
+    except Exception as error:
+        raise WorkerError.of(error, workers.rank) from error
+
+
+def _train_as(workers: Workers, order: Order) -> Ended:
+    setting, resources = order.setting, order.setting.resources
+    spec = TrialSpec.from_dict(order.spec)
+    # A fixed number of threads: sums over several threads differ in the last bit.
+    torch.set_num_threads(max(1, int(resources.cpu)))
+    reference, data_hash = setting.datasets[spec.data.load_key]
+    run = TrialRun(spec, get_device(), ray.get(reference), workers)
+    checkpoints = checkpoints_of(setting, spec)
+    train.report(progress(run) | {"problem": checkpoints.resume(run)})
+    _check_same_step(run)
+    with time_limit(resources.time_limit):
+        claim_gpu_share(resources.gpu)
+        follow(run, checkpoints, resources.memory, train.report)
+    return Ended.of(run, finished_row(run, data_hash, order.started_at))
+
+
+def _check_same_step(run: TrialRun) -> None:
+    """See that no worker read another checkpoint than the rest, as with a store that fails for one of them."""
+    total = run.workers.sum(torch.tensor(run.steps, device=run.device))
+    if int(total) != run.steps * run.workers.count:
+        raise ConnectionError("the workers read different checkpoints of the trial")

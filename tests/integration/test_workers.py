@@ -1,0 +1,118 @@
+"""Trials of two workers on two CPUs, through Ray Train: their verdicts, their end, and what becomes of lost ones."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from cosweep.results.store import Store
+from tests.integration.processes import TINY, finish, run, start, wait_for
+
+pytestmark = pytest.mark.integration
+
+TWO = ["--set", "resources.workers=2"]
+LONG = ["--set", "space.seed.grid=[0]", "--set", "space.interventions.0.beta.grid=[0]"]
+LONG += ["--set", "trial.optimizer.epochs=60", "--set", "results.checkpoint_seconds=1"]
+BREAKING = """
+name: tiny
+trial:
+  data: {source: digits}
+  interventions: [{kind: inject, beta: 16/255}]
+  model: {name: preact_resnet, width: 8, blocks: [1, 1]}
+  method: {name: fgsm, epsilon: 80/255}
+  probe: {every: 11, examples: 256, pgd_steps: 10, snapshots: 1}
+  final: {steps: 10, restarts: 2, examples: 360}
+space:
+  seed: {grid: [0, 1]}
+stop: {co: {after_steps: 20}}
+"""
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = Store(folder / "results").trials("tiny").sort_by("trial_id").to_pylist()
+    return found
+
+
+def train_workers(driver: int) -> list[psutil.Process]:
+    """Processes in which the workers of a driver's trials train."""
+    try:
+        family = psutil.Process(driver).children(recursive=True)
+        return [process for process in family if "".join(process.cmdline()).startswith("ray::RayTrainWorker")]
+    except psutil.NoSuchProcess:
+        return []
+
+
+@pytest.mark.slow
+def test_two_workers_break_where_one_does_and_all_trials_end_though_they_do_not_fit_at_once(tmp_path: Path) -> None:
+    found: dict[int, list[dict[str, Any]]] = {}
+    for workers in (1, 2):
+        folder = tmp_path / str(workers)
+        folder.mkdir()
+        (folder / "breaking.yaml").write_text(BREAKING)
+        code, output = run(folder, "breaking.yaml", "--set", f"resources.workers={workers}")
+        assert code == 0, output
+        found[workers] = rows(folder)
+        assert [row["workers"] for row in found[workers]] == [workers] * 2
+    for one, two in zip(found[1], found[2], strict=True):
+        for name in ("trial_id", "status", "state", "co_step", "co_step_low", "co_step_high", "steps", "device"):
+            assert two[name] == one[name], name
+        assert one["co"]
+        for name in ("clean_acc", "fgsm_acc", "pgd_acc", "robust_acc"):
+            assert two[name] == pytest.approx(one[name], abs=0.03), name
+
+
+def test_a_killed_worker_has_its_trial_run_again_with_the_same_outcome(tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    driver = start(tmp_path, "tiny.yaml", *LONG, *TWO)
+    wait_for(lambda: list((tmp_path / "results").glob("checkpoints/*/*.pt")))
+    workers = train_workers(driver.pid)
+    assert len(workers) == 2
+    workers[1].kill()
+    code, output = finish(driver)
+    assert code == 0, output
+    assert "runs again (1 of 2): its worker process died" in output
+    assert "carries on from step" in output
+    (row,) = rows(tmp_path)
+    assert (row["status"], row["workers"], row["steps"]) == ("completed", 2, 240)
+
+
+def test_what_one_worker_raises_is_the_trials_failure_and_is_not_tried_again(tmp_path: Path) -> None:
+    """The package of AutoAttack that the workers find is there and has nothing in it."""
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    (tmp_path / "broken" / "pyautoattack").mkdir(parents=True)
+    (tmp_path / "broken" / "pyautoattack" / "__init__.py").touch()
+    path = os.pathsep.join([str(tmp_path / "broken"), os.environ.get("PYTHONPATH", "")])
+    changes = [*LONG, *TWO, "--set", "trial.final.attack=autoattack", "--set", "trial.optimizer.epochs=2"]
+    code, output = run(tmp_path, "tiny.yaml", *changes, PYTHONPATH=path)
+    assert code == 1, output
+    assert "runs again" not in output
+    (row,) = rows(tmp_path)
+    assert row["error"].startswith("ModuleNotFoundError: No module named 'pyautoattack.autopgd_base'")
+    assert (row["status"], row["workers"]) == ("failed", 2)
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_a_driver_that_ends_leaves_nothing_reserved_on_the_cluster(tmp_path: Path, how: signal.Signals) -> None:
+    import ray
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    try:
+        ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+        (tmp_path / "tiny.yaml").write_text(TINY)
+        driver = start(tmp_path, "tiny.yaml", *LONG, *TWO, RAY_ADDRESS=cluster.address)
+        wait_for(lambda: list((tmp_path / "results").glob("checkpoints/*/*.pt")))
+        assert ray.available_resources().get("CPU", 0) == 0
+        driver.send_signal(how)
+        finish(driver)
+        wait_for(lambda: ray.available_resources().get("CPU", 0) == 2, timeout=60)
+        groups = ray.util.placement_group_table()
+        assert {group["state"] for group in groups.values()} == {"REMOVED"}
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
