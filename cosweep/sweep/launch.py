@@ -21,7 +21,7 @@ from cosweep.sweep.cluster import concurrent_trials, connected, graceful_sigterm
 from cosweep.sweep.definition import Sweep
 from cosweep.sweep.progress import ProgressDisplay, Tally, format_seconds
 from cosweep.sweep.tracking import Tracker, tracking_uri, uri_to_keep
-from cosweep.training import TrialSpec
+from cosweep.training import TrialRun, TrialSpec
 from cosweep.training.checks import Checker
 
 WORKER_RESTARTS = 2
@@ -76,8 +76,13 @@ def finished_trials(sweep: Sweep, store: Store) -> dict[str, dict[str, Any]]:
     return {r["trial_id"]: r for r in rows if r["trial_id"] in asked and r["status"] != TrialStatus.FAILED}
 
 
-def run_sweep(sweep: Sweep, console: Console) -> Outcome:
+def run_sweep(sweep: Sweep, console: Console, make_run: type[TrialRun] = TrialRun) -> Outcome:
     """Run what is left of a sweep, and report on all of it.
+
+    Args:
+        sweep: What to run.
+        console: Where to say how far it is.
+        make_run: What runs a trial.
 
     Raises:
         CosweepError: Before anything is written, if the sweep cannot run here.
@@ -86,7 +91,8 @@ def run_sweep(sweep: Sweep, console: Console) -> Outcome:
     store.check_writable()
     with console.status("loading data"):
         datasets = load_datasets(sweep.trials)
-        hashes = {key: dataset.fingerprint() for key, dataset in datasets.items()}
+        mark = "simulated-" if make_run.simulated else ""
+        hashes = {key: mark + dataset.fingerprint() for key, dataset in datasets.items()}
     done = finished_trials(sweep, store)
     refuse_other_data(sweep, done, hashes)
     left = [spec for spec in sweep.trials if spec.trial_id not in done]
@@ -106,7 +112,8 @@ def run_sweep(sweep: Sweep, console: Console) -> Outcome:
             tracker = _begin(sweep, store, uri, done)
             broken = sum(bool(row["co"]) for row in done.values())
             tally = Tally(total=len(sweep.trials), done=len(done), earlier=len(done), broken=broken)
-            seconds = _run_trials(sweep, left, datasets, hashes, store, tracker, ProgressDisplay(tally, console))
+            display = ProgressDisplay(tally, console)
+            seconds = _run_trials(sweep, left, datasets, hashes, store, tracker, display, make_run)
             console.print(f"trials ended after {format_seconds(seconds)}", highlight=False)
     else:
         console.print(f"{sweep.name}: all {len(sweep.trials)} trials are done already", highlight=False)
@@ -146,6 +153,7 @@ def _run_trials(
     store: Store,
     tracker: Tracker | None,
     display: ProgressDisplay,
+    make_run: type[TrialRun],
 ) -> float:
     """Have Tune run the trials; returns the seconds it took."""
     import ray
@@ -160,7 +168,13 @@ def _run_trials(
     root = str(store.local_path) if store.local_path else store.location
     trainable = tune.with_resources(
         tune.with_parameters(
-            train_trial, sweep=sweep.name, results=root, cpu=resources.cpu, gpu=resources.gpu, datasets=shared
+            train_trial,
+            sweep=sweep.name,
+            results=root,
+            cpu=resources.cpu,
+            gpu=resources.gpu,
+            datasets=shared,
+            make_run=make_run,
         ),
         {"cpu": resources.cpu, "gpu": resources.gpu},
     )

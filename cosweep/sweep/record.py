@@ -36,6 +36,7 @@ def finished_row(run: TrialRun, last: ProbeMetrics, data_hash: str, started_at: 
         "box_high": run.box.high if run.box else None,
         **vars(run.timings),
         "error": run.error,
+        **({"device": "simulated"} if run.simulated else {}),
     }
 
 

@@ -30,6 +30,7 @@ def train_trial(
     cpu: float,
     gpu: float,
     datasets: Mapping[str, tuple[ray.ObjectRef[Dataset], str]],
+    make_run: type[TrialRun] = TrialRun,
 ) -> None:
     """Tune's function trainable. The worker process serves many trials, so torch is imported once.
 
@@ -42,6 +43,7 @@ def train_trial(
         results: Location of the store.
         cpu, gpu: Resources of a trial.
         datasets: By load key, the images in the object store and their fingerprint.
+        make_run: What runs a trial.
     """
     spec = TrialSpec.from_dict(config["trial"]["spec"])
     # A fixed number of threads: sums over several threads differ in the last bit.
@@ -49,7 +51,7 @@ def train_trial(
     device = torch.device("cuda" if gpu else "cpu")
     reference, data_hash = datasets[spec.data.load_key]
     started_at = datetime.now(UTC)
-    run = TrialRun(spec, device, ray.get(reference))
+    run = make_run(spec, device, ray.get(reference))
     curve: list[ProbeMetrics] = []
     try:
         _follow(run, curve)
