@@ -159,6 +159,7 @@ def _run_trials(
     import ray
     from ray import tune
 
+    from cosweep.sweep.config import empty_config, listed
     from cosweep.sweep.monitor import Monitor
     from cosweep.sweep.stopper import VerdictStopper
     from cosweep.sweep.trainable import train_trial
@@ -185,8 +186,10 @@ def _run_trials(
         stack.enter_context(display)
         tune.Tuner(
             trainable,
-            param_space={"trial": tune.grid_search([{"id": s.trial_id, "spec": s.to_dict()} for s in left])},
+            param_space=empty_config(),
             tune_config=tune.TuneConfig(
+                search_alg=listed(left),
+                num_samples=len(left),
                 reuse_actors=True,
                 trial_name_creator=lambda trial: trial.config["trial"]["id"],
                 trial_dirname_creator=lambda trial: trial.config["trial"]["id"],

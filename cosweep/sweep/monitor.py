@@ -12,12 +12,12 @@ from ray.tune import Callback
 
 from cosweep.metrics import TrialStatus
 from cosweep.results.store import Store
+from cosweep.sweep.config import spec_of
 from cosweep.sweep.progress import ProgressDisplay
 from cosweep.sweep.record import failed_row
 from cosweep.sweep.status import PULSE_SECONDS
 from cosweep.sweep.tracking import Tracker
 from cosweep.sweep.trainable import RUNNING, Timer
-from cosweep.training import TrialSpec
 
 
 class Monitor(Callback):  # type: ignore[misc]
@@ -57,7 +57,7 @@ class Monitor(Callback):  # type: ignore[misc]
         self._finish(trial, failed=result["status"] == TrialStatus.FAILED)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        spec = TrialSpec.from_dict(trial.config["trial"]["spec"])
+        spec = spec_of(trial.config)
         error = trial.get_error()
         what = "the worker process died" if isinstance(error, RayActorError) else "the worker could not keep the result"
         text = f"{what}: {type(error).__name__}: {error}"

@@ -15,8 +15,9 @@ from ray import tune
 from cosweep.data import Dataset
 from cosweep.metrics import ProbeMetrics
 from cosweep.results.store import Store
+from cosweep.sweep.config import spec_of
 from cosweep.sweep.record import failed_row, finished_row
-from cosweep.training import TrialRun, TrialSpec
+from cosweep.training import TrialRun
 
 REPORT_SECONDS = 5.0
 RUNNING = "running"
@@ -45,7 +46,7 @@ def train_trial(
         datasets: By load key, the images in the object store and their fingerprint.
         make_run: What runs a trial.
     """
-    spec = TrialSpec.from_dict(config["trial"]["spec"])
+    spec = spec_of(config)
     # A fixed number of threads: sums over several threads differ in the last bit.
     torch.set_num_threads(max(1, int(cpu)))
     device = torch.device("cuda" if gpu else "cpu")
