@@ -161,6 +161,7 @@ def _run_trials(
 
     from cosweep.sweep.config import empty_config, listed
     from cosweep.sweep.monitor import Monitor
+    from cosweep.sweep.scheduler import InOrder
     from cosweep.sweep.stopper import VerdictStopper
     from cosweep.sweep.trainable import train_trial
 
@@ -190,6 +191,7 @@ def _run_trials(
             tune_config=tune.TuneConfig(
                 search_alg=listed(left),
                 num_samples=len(left),
+                scheduler=InOrder(),
                 reuse_actors=True,
                 trial_name_creator=lambda trial: trial.config["trial"]["id"],
                 trial_dirname_creator=lambda trial: trial.config["trial"]["id"],
