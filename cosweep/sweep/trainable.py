@@ -20,6 +20,8 @@ from cosweep.sweep.record import failed_row, finished_row
 from cosweep.training import TrialRun
 
 REPORT_SECONDS = 5.0
+REPORTS_PER_SECOND = 50.0
+"""Of all trials together: the driver takes some milliseconds for a report, and its trial waits until it is done."""
 RUNNING = "running"
 
 
@@ -55,7 +57,7 @@ def train_trial(
     run = make_run(spec, device, ray.get(reference))
     curve: list[ProbeMetrics] = []
     try:
-        _follow(run, curve)
+        _follow(run, curve, Timer(report_seconds(_trials_at_once(cpu, gpu))))
         row = finished_row(run, curve[-1], data_hash, started_at)
     except Exception as error:
         row = failed_row(spec, error, device, data_hash, started_at)
@@ -64,9 +66,19 @@ def train_trial(
     tune.report({**_progress(run), "status": row["status"]})
 
 
-def _follow(run: TrialRun, curve: list[ProbeMetrics]) -> None:
+def report_seconds(at_once: float) -> float:
+    """Seconds between two reports of a trial's progress if so many trials run."""
+    return max(REPORT_SECONDS, at_once / REPORTS_PER_SECOND)
+
+
+def _trials_at_once(cpu: float, gpu: float) -> float:
+    """How many trials the cluster can run as it is now."""
+    cluster = ray.cluster_resources()
+    return float(cluster.get("GPU", 0.0) / gpu if gpu else cluster.get("CPU", 0.0) / cpu)
+
+
+def _follow(run: TrialRun, curve: list[ProbeMetrics], due: Timer) -> None:
     """Run the trial to its end; report when the verdict changes, and now and then for the progress."""
-    due = Timer(REPORT_SECONDS)
     verdict = run.verdict
     for probe in run:
         curve.append(probe)
