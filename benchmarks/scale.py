@@ -10,7 +10,6 @@ again. What is said of a trial is between the first row and the last; ``report``
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import resource
 import signal
@@ -86,14 +85,18 @@ def drive(root: str, trials: int, at_once: int) -> None:
     """Be the driver of one sweep; says its peak memory at the end."""
     raw = {
         "name": SWEEP,
-        "space": {"method.epsilon": {"grid": [n / 255 for n in range(1, 11)]}, "seed": {"grid": list(range(trials // 10))}},
+        "space": {
+            "method.epsilon": {"grid": [n / 255 for n in range(1, 11)]},
+            "seed": {"grid": list(range(trials // 10))},
+        },
         "resources": {"cpu": (os.cpu_count() or 1) / at_once},
         "results": {"root": root},
     }
     if not os.environ["MLFLOW_TRACKING_URI"]:
         launch.tracking_uri = lambda *_: None  # a sweep into a folder is always logged, at worst into SQLite
     outcome = launch.run_sweep(parse_sweep(raw), Console(stderr=True), SimulatedRun)
-    assert not (outcome.missing or outcome.failed or outcome.unlogged), outcome
+    if lost := outcome.missing + len(outcome.failed) + outcome.unlogged:
+        raise RuntimeError(f"{lost} trials are missing, failed, or not in MLflow: {outcome.unlogged_reason}")
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
