@@ -58,7 +58,7 @@ def choice(default: str, known: Mapping[str, object]) -> Any:
 
 
 # Python reads annotations anew at each call, which took four fifths of the time to build a spec.
-_hints_of = cache(get_type_hints)
+_hints_of: Any = cache(get_type_hints)
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Spec:
     """Base of every spec: checks the limits that its fields declare."""
 
     def __post_init__(self) -> None:
-        hints = _hints_of(type(self))
+        hints: dict[str, Any] = _hints_of(type(self))
         for f in fields(self):  # 0, 0.0 and -0.0 are equal, and are to have one canonical JSON
             value = getattr(self, f.name)
             if hints[f.name] is float and isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -134,7 +134,7 @@ def build(cls: type[T], raw: object, menus: Menus, path: str = "") -> T:
     if issubclass(cls, Component) and cls in menus:
         cls = _choose(cls, options, menus[cls], path)
     known = {f.name: f for f in fields(cls)}
-    hints = _hints_of(cls)
+    hints: dict[str, Any] = _hints_of(cls)
     faults: list[Fault] = []
     values: dict[str, Any] = {}
     for name, value in options.items():
