@@ -34,7 +34,7 @@ from cosweep.sweep.definition import Sweep
 from cosweep.sweep.preflight import check_machines
 from cosweep.sweep.progress import ProgressDisplay, Tally, format_seconds
 from cosweep.sweep.tracking import Tracker, tracking_uri, uri_to_keep
-from cosweep.training import TrialSpec
+from cosweep.training import TrialRun, TrialSpec
 from cosweep.training.checks import Checker
 
 if TYPE_CHECKING:
@@ -93,13 +93,14 @@ def finished_trials(sweep: Sweep, store: Store) -> dict[str, dict[str, Any]]:
     return {r["trial_id"]: r for r in rows if r["trial_id"] in asked and r["status"] != TrialStatus.FAILED}
 
 
-def run_sweep(sweep: Sweep, console: Console, *, wait: bool = False) -> Outcome:
+def run_sweep(sweep: Sweep, console: Console, *, wait: bool = False, make_run: type[TrialRun] = TrialRun) -> Outcome:
     """Run what is left of a sweep, and report on all of it.
 
     Args:
         sweep: What to run.
         console: Where to say how it goes.
         wait: Whether to wait for machines that the cluster adds on demand, if trials fit none of today's.
+        make_run: What runs a trial.
 
     Raises:
         CosweepError: Before anything is written, if the sweep cannot run here.
@@ -108,11 +109,12 @@ def run_sweep(sweep: Sweep, console: Console, *, wait: bool = False) -> Outcome:
     store.check_writable()
     with console.status("loading data"):
         datasets = load_datasets(sweep.trials, sweep.resources.workers)
-        hashes = {key: dataset.fingerprint() for key, dataset in datasets.items()}
+        mark = "simulated-" if make_run.simulated else ""
+        hashes = {key: mark + dataset.fingerprint() for key, dataset in datasets.items()}
     refuse_other_data(sweep, finished_trials(sweep, store), hashes)
     store.create()
     with store.files.exclusive(f"run of {sweep.name}", DRIVER_SECONDS, wait=True) as still_in:
-        return _run_alone(sweep, datasets, hashes, store, console, still_in, wait=wait)
+        return _run_alone(sweep, datasets, hashes, store, console, still_in, make_run, wait=wait)
 
 
 def _run_alone(
@@ -122,6 +124,7 @@ def _run_alone(
     store: Store,
     console: Console,
     still_in: Callable[[], None],
+    make_run: type[TrialRun],
     *,
     wait: bool,
 ) -> Outcome:
@@ -143,7 +146,7 @@ def _run_alone(
             broken = sum(bool(row["co"]) for row in done.values())
             tally = Tally(total=len(sweep.trials), done=len(done), earlier=len(done), broken=broken)
             monitor = Monitor(ProgressDisplay(tally, console), store, sweep, hashes, tracker, still_in)
-            seconds = _run_trials(sweep, left, datasets, hashes, store, monitor, at_once)
+            seconds = _run_trials(sweep, left, datasets, hashes, store, monitor, at_once, make_run)
             console.print(f"trials ended after {format_seconds(seconds)}", highlight=False)
     else:
         console.print(f"{sweep.name}: all {len(sweep.trials)} trials are done already", highlight=False)
@@ -212,6 +215,7 @@ def _run_trials(
     store: Store,
     monitor: Monitor,
     at_once: int,
+    make_run: type[TrialRun],
 ) -> float:
     """Have Tune run the trials, and those that ran out of memory again, alone; the seconds it took."""
     import ray
@@ -221,7 +225,8 @@ def _run_trials(
     shared = {key: (ray.put(dataset), hashes[key]) for key, dataset in datasets.items()}
     root = str(store.local_path) if store.local_path else store.location
     slots = (at_once or 1) if sweep.resources.workers > 1 else None
-    setting = Setting(sweep.name, root, sweep.resources, sweep.results.checkpoint_seconds, shared, slots=slots)
+    seconds = sweep.results.checkpoint_seconds
+    setting = Setting(sweep.name, root, sweep.resources, seconds, shared, slots=slots, make_run=make_run)
     started = time.monotonic()
     with ExitStack() as stack:
         stack.enter_context(graceful_sigterm())
@@ -236,19 +241,23 @@ def _run_trials(
 def _tune(setting: Setting, specs: list[TrialSpec], monitor: Monitor) -> None:
     from ray import tune
 
+    from cosweep.sweep.config import empty_config, listed
     from cosweep.sweep.failures import WORKER_RESTARTS
     from cosweep.sweep.local_ray import keep_keys_out_of_logs
     from cosweep.sweep.parallel_trial import trainable_of
+    from cosweep.sweep.scheduler import InOrder
     from cosweep.sweep.stopper import VerdictStopper
 
     keep_keys_out_of_logs()
     with tempfile.TemporaryDirectory(prefix="cosweep-", ignore_cleanup_errors=True) as scratch:
         tune.Tuner(
             trainable_of(setting),
-            param_space={"trial": tune.grid_search([{"id": s.trial_id, "spec": s.to_dict()} for s in specs])},
+            param_space=empty_config(),
             tune_config=tune.TuneConfig(
+                search_alg=listed(specs, setting.most_at_once),
+                num_samples=len(specs),
+                scheduler=InOrder(),
                 reuse_actors=True,
-                max_concurrent_trials=setting.most_at_once,
                 trial_name_creator=lambda trial: trial.config["trial"]["id"],
                 trial_dirname_creator=lambda trial: trial.config["trial"]["id"],
             ),

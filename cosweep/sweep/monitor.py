@@ -15,6 +15,7 @@ from cosweep.errors import CosweepError
 from cosweep.metrics import TrialStatus
 from cosweep.results.files import BusyError
 from cosweep.results.store import Store
+from cosweep.sweep.config import spec_of
 from cosweep.sweep.definition import Sweep
 from cosweep.sweep.failures import WORKER_RESTARTS, Attempts
 from cosweep.sweep.progress import ProgressDisplay
@@ -23,7 +24,6 @@ from cosweep.sweep.status import PULSE_SECONDS
 from cosweep.sweep.tracking import Tracker
 from cosweep.sweep.trainable import Timer
 from cosweep.sweep.worker import Word
-from cosweep.training import TrialSpec
 
 
 class Monitor(Callback):  # type: ignore[misc]
@@ -109,7 +109,7 @@ class Monitor(Callback):  # type: ignore[misc]
             self._tally.running.pop(trial.trial_id, None)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        spec = TrialSpec.from_dict(trial.config["trial"]["spec"])
+        spec = spec_of(trial.config)
         text = f"{self._attempts.cause(trial).text}, {trial.num_failures} times"
         data_hash = self._hashes[spec.data.load_key]
         row = failed_row(spec, text, torch.device("cpu"), data_hash, datetime.now(UTC)) | {"workers": self._workers}

@@ -15,6 +15,7 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from cosweep.parallel import Workers
+from cosweep.sweep.config import spec_of
 from cosweep.sweep.record import describe, failed_row, finished_row
 from cosweep.sweep.trainable import Ended, Setting, checkpoints_of, end, follow, progress, train_trial
 from cosweep.sweep.worker import Word, claim_gpu_share, is_out_of_memory, time_limit
@@ -81,7 +82,7 @@ def train_parallel_trial(config: Mapping[str, Any], *, setting: Setting) -> None
 
     What becomes of an exception, or of a worker process that dies, is as with ``train_trial``.
     """
-    spec = TrialSpec.from_dict(config["trial"]["spec"])
+    spec = spec_of(config)
     order = Order(spec.to_dict(), setting, datetime.now(UTC))
     try:
         ended = _have_trained(order)
@@ -152,7 +153,7 @@ def _train_as(workers: Workers, order: Order) -> Ended:
     _check_same_step(run)
     with time_limit(resources.time_limit):
         claim_gpu_share(resources.gpu)
-        follow(run, checkpoints, resources.memory, train.report)
+        follow(run, checkpoints, resources, train.report)
     return Ended.of(run, finished_row(run, data_hash, order.started_at))
 
 

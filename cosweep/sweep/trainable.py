@@ -18,6 +18,7 @@ from cosweep.data import Dataset
 from cosweep.errors import CosweepError
 from cosweep.results.store import Store
 from cosweep.sweep.checkpoints import Checkpoints
+from cosweep.sweep.config import spec_of
 from cosweep.sweep.definition import ResourcesSpec
 from cosweep.sweep.record import Row, failed_row, finished_row
 from cosweep.sweep.worker import (
@@ -32,6 +33,8 @@ from cosweep.sweep.worker import (
 from cosweep.training import TrialRun, TrialSpec
 
 REPORT_SECONDS = 5.0
+REPORTS_PER_SECOND = 50.0
+"""Of all trials together: the driver takes some milliseconds for a report, and its trial waits until it is done."""
 STORE_PATIENCE_SECONDS = 900.0
 """How long a finished trial waits for a location that takes no rows, before it is given up."""
 _LONGEST_PAUSE_SECONDS = 30.0
@@ -51,6 +54,7 @@ class Setting:
         datasets: By load key, the images in the object store and their fingerprint.
         is_alone: Whether a trial has its device, or the cluster, to itself, and cannot be given more.
         slots: How many trials of several workers the cluster can hold; these wait forever beside too many others.
+        make_run: What runs a trial.
     """
 
     sweep: str
@@ -60,6 +64,7 @@ class Setting:
     datasets: Mapping[str, tuple[ray.ObjectRef[Dataset], str]]
     is_alone: bool = False
     slots: int | None = None
+    make_run: type[TrialRun] = TrialRun
 
     def alone(self) -> Setting:
         """The same with whole devices for each trial."""
@@ -114,18 +119,18 @@ def train_trial(config: Mapping[str, Any], *, setting: Setting) -> None:
     if excess := _growth.excess():
         tune.report({"status": Word.RETIRING, "problem": f"its process held {excess:.2g} GB of earlier trials"})
         os._exit(1)
-    spec = TrialSpec.from_dict(config["trial"]["spec"])
+    spec = spec_of(config)
     # A fixed number of threads: sums over several threads differ in the last bit.
     torch.set_num_threads(max(1, int(resources.cpu)))
     reference, data_hash = setting.datasets[spec.data.load_key]
-    run = TrialRun(spec, torch.device("cuda" if resources.gpu else "cpu"), ray.get(reference))
+    run = setting.make_run(spec, torch.device("cuda" if resources.gpu else "cpu"), ray.get(reference))
     checkpoints = checkpoints_of(setting, spec)
     started_at = datetime.now(UTC)
     tune.report(progress(run) | {"problem": checkpoints.resume(run)})
     try:
         with time_limit(resources.time_limit):
             claim_gpu_share(resources.gpu)
-            follow(run, checkpoints, resources.memory, tune.report)
+            follow(run, checkpoints, resources, tune.report)
         row = finished_row(run, data_hash, started_at)
     except Exception as error:
         if is_out_of_memory(error) and not setting.is_alone:
@@ -149,17 +154,30 @@ def end(setting: Setting, ended: Ended, checkpoints: Checkpoints) -> None:
 
 
 def follow(
-    run: TrialRun, checkpoints: Checkpoints, memory: float | None, report: Callable[[dict[str, object]], None]
+    run: TrialRun, checkpoints: Checkpoints, resources: ResourcesSpec, report: Callable[[dict[str, object]], None]
 ) -> None:
     """Run the trial to its end; report when the verdict changes, and now and then for the progress."""
-    due = Timer(REPORT_SECONDS)
+    due = Timer(report_seconds(_trials_at_once(resources)))
     verdict = run.verdict
     for _ in run:
-        check_memory(memory)
+        check_memory(resources.memory)
         problem = checkpoints.keep(run) if run.workers.rank == 0 else ""
         if run.workers.any(run.verdict.co != verdict.co or due() or bool(problem), run.device):
             verdict = run.verdict
             report(progress(run) | {"problem": problem})
+
+
+def report_seconds(at_once: float) -> float:
+    """Seconds between two reports of a trial's progress if so many trials run."""
+    return max(REPORT_SECONDS, at_once / REPORTS_PER_SECOND)
+
+
+def _trials_at_once(resources: ResourcesSpec) -> float:
+    """How many trials the cluster can run as it is now."""
+    cluster, workers = ray.cluster_resources(), resources.workers
+    if resources.gpu:
+        return float(cluster.get("GPU", 0.0)) / resources.gpu / workers
+    return float(cluster.get("CPU", 0.0)) / resources.cpu / workers
 
 
 def _write(setting: Setting, ended: Ended) -> None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -63,7 +63,10 @@ class TrialRun:
         steps_per_epoch: Batches in an epoch.
         box: Range of pixels that the attacks kept to; None before it is known.
         curve: The probes so far.
+        simulated: Whether the probes come from elsewhere than a training; rows say so.
     """
+
+    simulated: ClassVar[bool] = False
 
     def __init__(
         self, spec: TrialSpec, device: torch.device, dataset: Dataset | None = None, workers: Workers = ALONE
@@ -149,7 +152,7 @@ class TrialRun:
                 probe = _probe(trainer, prober.measure(trainer.model), train_loss, train_acc)
                 broken_before = self.verdict.co
                 self._judge(probe, detector, replay, last=trainer.step == trainer.total_steps)
-            self._decide(probe, trainer)
+            self._decide(probe)
             with self.timings.measure("diagnostic_seconds"):
                 number = len(self.curve) + 1
                 if spec.probe.diagnostics and (number % spec.probe.diagnostic_every == 0 or self.status is not None):
@@ -191,17 +194,17 @@ class TrialRun:
                 detector.verdict = replay.settle()
         self.verdict = detector.verdict
 
-    def _decide(self, probe: ProbeMetrics, trainer: Trainer) -> None:
+    def _decide(self, probe: ProbeMetrics) -> None:
         after = self.spec.stop.co.after_steps
         if not math.isfinite(probe.train_loss):
             self.status = TrialStatus.STOPPED
             self.error = f"training loss is {probe.train_loss} by step {probe.step}; lower optimizer.lr_max"
-        elif trainer.step >= trainer.total_steps:
+        elif self.steps >= self.total_steps:
             self.status = TrialStatus.COMPLETED
         elif (
             self.verdict.co_step is not None
             and not isinstance(after, str)
-            and trainer.step - self.verdict.co_step >= after
+            and self.steps - self.verdict.co_step >= after
         ):
             self.status = TrialStatus.STOPPED
 

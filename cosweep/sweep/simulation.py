@@ -1,0 +1,67 @@
+"""Trials that do not train, to test and to measure what a sweep costs by itself.
+
+No definition can ask for one and ``cosweep list`` does not know them: code passes :class:`SimulatedRun` to
+``run_sweep``. Their rows say so, in ``device`` and ``data_hash``, and a real sweep refuses to carry on from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from cosweep.detection import DETECTORS
+from cosweep.metrics import ProbeMetrics
+from cosweep.training import TrialRun, TrialSpec
+from cosweep.training.evaluation import FinalAccuracies
+
+CURVES = Path(__file__).parents[2] / "benchmarks" / "detector_curves.parquet"
+"""Recorded probes; in the checkout only."""
+_TRAINING = ("sweep", "method", "epsilon", "beta", "seed", "probe_pgd_steps")
+_PROBE = ("step", "epoch", "clean_acc", "fgsm_acc", "pgd_acc", "grad_cos")
+_CLASSES = 10
+
+
+class SimulatedRun(TrialRun):
+    """A trial whose probes were recorded from some other training; the detector judges them as they come.
+
+    What the record lacks is 0: loss, training accuracy, learning rate and the times. There is no replay, so
+    ``co_step`` is the first collapsed probe, and the final accuracy is that of the last probe.
+    """
+
+    simulated = True
+
+    def _run(self) -> Iterator[ProbeMetrics]:
+        detector = DETECTORS[self.spec.stop.co.detector](_CLASSES)
+        curve = drawn_curve(self.spec)
+        last = curve[-1]
+        self.total_steps, self.steps_per_epoch = last.step, round(last.step / last.epoch)
+        for probe in curve:
+            detector.update(probe)
+            self.verdict, self.steps = detector.verdict, probe.step
+            self._decide(probe)
+            if self.status is not None:
+                self.final = {"injected": FinalAccuracies(probe.clean_acc, probe.pgd_acc)}
+                self.robust_acc = probe.pgd_acc
+            self.curve.append(probe)
+            yield probe
+            if self.status is not None:
+                return
+
+
+def drawn_curve(spec: TrialSpec) -> Sequence[ProbeMetrics]:
+    """The recorded curve that a trial shows: always the same one, whatever ran before."""
+    curves = recorded_curves()
+    return curves[int(spec.trial_id, 16) % len(curves)]
+
+
+@cache
+def recorded_curves() -> tuple[tuple[ProbeMetrics, ...], ...]:
+    """Every recorded curve."""
+    curves: dict[tuple[object, ...], list[ProbeMetrics]] = {}
+    for row in pq.read_table(CURVES).to_pylist():
+        probe = ProbeMetrics(**{name: row[name] for name in _PROBE}, lr=0.0, train_loss=0.0, train_acc=0.0)
+        curves.setdefault(tuple(row[name] for name in _TRAINING), []).append(probe)
+    return tuple(map(tuple, curves.values()))
