@@ -43,31 +43,35 @@ def cluster_address() -> str | None:
     return os.environ.get("RAY_ADDRESS") or None
 
 
+def places(resources: ResourcesSpec, nodes: list[Node]) -> int:
+    """How many trials the nodes can run at once; 0 if none."""
+    return sum(fitting_trials(resources, node) for node in nodes) // resources.workers
+
+
 def concurrent_trials(resources: ResourcesSpec, nodes: list[Node]) -> int:
     """How many trials the nodes can run at once.
 
     Raises:
         CosweepError: If no node can ever run one; says what is asked and what there is.
     """
-    places = sum(fitting_trials(resources, node) for node in nodes)
-    if 0 < places < resources.workers:
+    if at_once := places(resources, nodes):
+        return at_once
+    if workers := sum(fitting_trials(resources, node) for node in nodes):
         raise CosweepError(
             f"resources: a trial asks for {resources.workers} workers of {resources.cpu:g} CPUs and {resources.gpu:g} "
-            f"GPUs; the {len(nodes)} machines have places for {places} at once. Ask for fewer workers or less for each "
+            f"GPUs; the {len(nodes)} machines have places for {workers} at once. Ask for fewer workers or less for each "
             "under resources, or use a larger cluster"
         )
-    if places == 0:
-        who = "trial" if resources.workers == 1 else "worker"
-        cpu, gpu, memory = (max((node[i] for node in nodes), default=0.0) for i in (0, 1, 2))
-        asked, there = f"{resources.cpu:g} CPUs and {resources.gpu:g} GPUs", f"{cpu:g} CPUs and {gpu:g} GPUs"
-        if resources.memory is not None:
-            asked, there = f"{asked}, {resources.memory:g} GB", f"{there}, {memory:.3g} GB"
-        raise CosweepError(
-            f"resources: a {who} asks for {asked} on one machine; the largest of {len(nodes)} has {there}. "
-            "Ask for less under resources, or use a cluster with larger machines; if it adds machines on demand, "
-            "say cosweep run --wait"
-        )
-    return places // resources.workers
+    who = "trial" if resources.workers == 1 else "worker"
+    cpu, gpu, memory = (max((node[i] for node in nodes), default=0.0) for i in (0, 1, 2))
+    asked, there = f"{resources.cpu:g} CPUs and {resources.gpu:g} GPUs", f"{cpu:g} CPUs and {gpu:g} GPUs"
+    if resources.memory is not None:
+        asked, there = f"{asked}, {resources.memory:g} GB", f"{there}, {memory:.3g} GB"
+    raise CosweepError(
+        f"resources: a {who} asks for {asked} on one machine; the largest of {len(nodes)} has {there}. "
+        "Ask for less under resources, or use a cluster with larger machines; if it adds machines on demand, "
+        "say cosweep run --wait"
+    )
 
 
 def fitting_trials(resources: ResourcesSpec, node: Node) -> int:

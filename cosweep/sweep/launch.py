@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
-import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -22,13 +20,14 @@ from cosweep.results.report import Report, make_report, write_report
 from cosweep.results.store import Store
 from cosweep.sweep.checkpoints import remove_ended
 from cosweep.sweep.cluster import (
+    Node,
     cluster_address,
     concurrent_trials,
     connected,
     fitting_trials,
-    graceful_sigterm,
     live_nodes,
     local_node,
+    places,
 )
 from cosweep.sweep.definition import Sweep
 from cosweep.sweep.preflight import check_machines
@@ -37,13 +36,28 @@ from cosweep.sweep.tracking import Tracker, tracking_uri, uri_to_keep
 from cosweep.training import TrialRun, TrialSpec
 from cosweep.training.checks import Checker
 
-if TYPE_CHECKING:
-    from cosweep.sweep.monitor import Monitor
-    from cosweep.sweep.trainable import Setting
-
 DRIVER_SECONDS = 60.0
 """After this long without a sign of life in a bucket a driver is taken for dead."""
 _MLFLOW_PATIENCE_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Work:
+    """What the trials of a sweep are run with.
+
+    Attributes:
+        sweep, store: Which, and where its results go.
+        datasets, hashes: Images by load key, and their fingerprints.
+        make_run: What runs a trial.
+        at_once: How many trials the cluster can run at once now.
+    """
+
+    sweep: Sweep
+    store: Store
+    datasets: Mapping[str, Dataset]
+    hashes: Mapping[str, str]
+    make_run: type[TrialRun]
+    at_once: int
 
 
 @dataclass(frozen=True)
@@ -111,55 +125,33 @@ def run_sweep(sweep: Sweep, console: Console, *, wait: bool = False, make_run: t
         datasets = load_datasets(sweep.trials, sweep.resources.workers)
         mark = "simulated-" if make_run.simulated else ""
         hashes = {key: mark + dataset.fingerprint() for key, dataset in datasets.items()}
-    refuse_other_data(sweep, finished_trials(sweep, store), hashes)
-    store.create()
-    with store.files.exclusive(f"run of {sweep.name}", DRIVER_SECONDS, wait=True) as still_in:
-        return _run_alone(sweep, datasets, hashes, store, console, still_in, make_run, wait=wait)
-
-
-def _run_alone(
-    sweep: Sweep,
-    datasets: Mapping[str, Dataset],
-    hashes: Mapping[str, str],
-    store: Store,
-    console: Console,
-    still_in: Callable[[], None],
-    make_run: type[TrialRun],
-    *,
-    wait: bool,
-) -> Outcome:
-    """Run what is left of a sweep that no other driver works on."""
     done = finished_trials(sweep, store)
-    left = [spec for spec in sweep.trials if spec.trial_id not in done]
+    refuse_other_data(sweep, done, hashes)
     uri = tracking_uri(store, sweep.tracking.uri)
-    if left:
-        with ExitStack() as stack:
-            at_once = join_cluster(sweep, store, console, stack, wait=wait)
-            console.print(
-                f"{sweep.name}: {len(sweep.trials)} trials, {len(done)} done before, "
-                f"{len(left)} to run, {min(at_once, len(left)) or 'as machines come'} at once",
-                highlight=False,
-            )
-            from cosweep.sweep.monitor import Monitor  # imports Ray, which reads settings that connected() makes
-
+    with ExitStack() as stack:
+        able = None if len(done) == len(sweep.trials) else _join_cluster(sweep, console, stack, wait=wait)
+        store.create()
+        still_in = stack.enter_context(store.files.exclusive(f"run of {sweep.name}", DRIVER_SECONDS, wait=True))
+        done = finished_trials(sweep, store)  # by now, of all that another driver may have run
+        left = [spec for spec in sweep.trials if spec.trial_id not in done]
+        if able is None or not left:
+            console.print(f"{sweep.name}: all {len(sweep.trials)} trials are done already", highlight=False)
             tracker = _begin(sweep, store, uri, done)
-            broken = sum(bool(row["co"]) for row in done.values())
-            tally = Tally(total=len(sweep.trials), done=len(done), earlier=len(done), broken=broken)
-            monitor = Monitor(ProgressDisplay(tally, console), store, sweep, hashes, tracker, still_in)
-            seconds = _run_trials(sweep, left, datasets, hashes, store, monitor, at_once, make_run)
-            console.print(f"trials ended after {format_seconds(seconds)}", highlight=False)
-    else:
-        console.print(f"{sweep.name}: all {len(sweep.trials)} trials are done already", highlight=False)
-        tracker = _begin(sweep, store, uri, done)
-    with console.status("drawing the report"):
-        return _conclude(sweep, store, tracker, uri)
+        else:
+            if cluster_address() is not None:
+                _check_machines(sweep, store, able, console)
+            tracker = _begin(sweep, store, uri, done)
+            work = Work(sweep, store, datasets, hashes, make_run, places(sweep.resources, able))
+            _run_trials(work, left, done, console, tracker, still_in)
+        with console.status("drawing the report"):
+            return _conclude(sweep, store, tracker, uri)
 
 
-def join_cluster(sweep: Sweep, store: Store, console: Console, stack: ExitStack, *, wait: bool) -> int:
-    """Connect to the cluster until the stack is left; how many trials it can run at once now.
+def _join_cluster(sweep: Sweep, console: Console, stack: ExitStack, *, wait: bool) -> list[Node]:
+    """Connect to the cluster until the stack is left; its machines that can take part.
 
     Raises:
-        CosweepError: If it cannot run any, and is not waited for, or has machines that could not do their part.
+        CosweepError: If they cannot run any trial, and are not waited for.
     """
     own = cluster_address() is None
     if own:
@@ -167,21 +159,43 @@ def join_cluster(sweep: Sweep, store: Store, console: Console, stack: ExitStack,
     with console.status("starting Ray" if own else "joining the cluster"):
         stack.enter_context(connected())
     nodes = live_nodes()
-    able = [node for node in nodes if fitting_trials(sweep.resources, node)]
-    if wait and sum(fitting_trials(sweep.resources, node) for node in able) < sweep.resources.workers:
-        console.print("no machine fits a trial yet; waiting for the cluster to add one", highlight=False)
-        return 0
-    at_once = concurrent_trials(sweep.resources, nodes)
-    if not own:
-        with console.status("checking the machines"):
-            oddities = check_machines(able, store, gpu=sweep.resources.gpu > 0)
-        where = f"{len(able)} machine{'s' if len(able) != 1 else ''}"
-        console.print(
-            f"cosweep {__version__} ({Path(__file__).parents[1]}) on {where}", highlight=False, soft_wrap=True
-        )
-        for oddity in oddities:
-            console.print(f"[yellow]note:[/] {escape(oddity)}", soft_wrap=True)
-    return at_once
+    if not (wait and places(sweep.resources, nodes) == 0):
+        concurrent_trials(sweep.resources, nodes)
+    return [node for node in nodes if fitting_trials(sweep.resources, node)]
+
+
+def _check_machines(sweep: Sweep, store: Store, able: list[Node], console: Console) -> None:
+    with console.status("checking the machines"):
+        oddities = check_machines(able, store, gpu=sweep.resources.gpu > 0)
+    where = f"{len(able)} machine{'s' if len(able) != 1 else ''}"
+    package = Path(__file__).parents[1]
+    console.print(f"cosweep {__version__} ({escape(str(package))}) on {where}", highlight=False, soft_wrap=True)
+    for oddity in oddities:
+        console.print(f"[yellow]note:[/] {escape(oddity)}", soft_wrap=True)
+
+
+def _run_trials(
+    work: Work,
+    left: list[TrialSpec],
+    done: Mapping[str, Mapping[str, Any]],
+    console: Console,
+    tracker: Tracker | None,
+    still_in: Callable[[], None],
+) -> None:
+    """Have the trials run that are left, and show how it goes."""
+    from cosweep.sweep.monitor import Monitor  # imports Ray, which reads settings that connected() makes
+    from cosweep.sweep.trials import run_trials
+
+    total = len(work.sweep.trials)
+    at_once = f"{min(work.at_once, len(left))} at once" if work.at_once else "as machines come"
+    console.print(
+        f"{work.sweep.name}: {total} trials, {len(done)} done before, {len(left)} to run, {at_once}", highlight=False
+    )
+    broken = sum(bool(row["co"]) for row in done.values())
+    tally = Tally(total=total, done=len(done), earlier=len(done), broken=broken)
+    monitor = Monitor(ProgressDisplay(tally, console), work.store, work.sweep, work.hashes, tracker, still_in)
+    seconds = run_trials(work, left, monitor)
+    console.print(f"trials ended after {format_seconds(seconds)}", highlight=False)
 
 
 def _begin(sweep: Sweep, store: Store, uri: str | None, done: Collection[str]) -> Tracker | None:
@@ -205,71 +219,6 @@ def refuse_other_data(sweep: Sweep, done: Mapping[str, Mapping[str, Any]], hashe
                 f"trial {spec.trial_id} of sweep {sweep.name} was run on other images (fingerprint {before}; "
                 f"the data source now has {now}); use another name or results.root"
             )
-
-
-def _run_trials(
-    sweep: Sweep,
-    left: list[TrialSpec],
-    datasets: Mapping[str, Dataset],
-    hashes: Mapping[str, str],
-    store: Store,
-    monitor: Monitor,
-    at_once: int,
-    make_run: type[TrialRun],
-) -> float:
-    """Have Tune run the trials, and those that ran out of memory again, alone; the seconds it took."""
-    import ray
-
-    from cosweep.sweep.trainable import Setting
-
-    shared = {key: (ray.put(dataset), hashes[key]) for key, dataset in datasets.items()}
-    root = str(store.local_path) if store.local_path else store.location
-    slots = (at_once or 1) if sweep.resources.workers > 1 else None
-    seconds = sweep.results.checkpoint_seconds
-    setting = Setting(sweep.name, root, sweep.resources, seconds, shared, slots=slots, make_run=make_run)
-    started = time.monotonic()
-    with ExitStack() as stack:
-        stack.enter_context(graceful_sigterm())
-        stack.enter_context(monitor.display)
-        _tune(setting, left, monitor)
-        if monitor.out_of_memory and not monitor.interrupted:
-            again = [spec for spec in left if spec.trial_id in monitor.out_of_memory]
-            _tune(setting.alone(), again, monitor)
-    return time.monotonic() - started
-
-
-def _tune(setting: Setting, specs: list[TrialSpec], monitor: Monitor) -> None:
-    from ray import tune
-
-    from cosweep.sweep.config import empty_config, listed
-    from cosweep.sweep.failures import WORKER_RESTARTS
-    from cosweep.sweep.local_ray import keep_keys_out_of_logs
-    from cosweep.sweep.parallel_trial import trainable_of
-    from cosweep.sweep.scheduler import InOrder
-    from cosweep.sweep.stopper import VerdictStopper
-
-    keep_keys_out_of_logs()
-    with tempfile.TemporaryDirectory(prefix="cosweep-", ignore_cleanup_errors=True) as scratch:
-        tune.Tuner(
-            trainable_of(setting),
-            param_space=empty_config(),
-            tune_config=tune.TuneConfig(
-                search_alg=listed(specs, setting.most_at_once),
-                num_samples=len(specs),
-                scheduler=InOrder(),
-                reuse_actors=True,
-                trial_name_creator=lambda trial: trial.config["trial"]["id"],
-                trial_dirname_creator=lambda trial: trial.config["trial"]["id"],
-            ),
-            run_config=tune.RunConfig(
-                name=setting.sweep,
-                storage_path=scratch,
-                stop=VerdictStopper(),
-                failure_config=tune.FailureConfig(max_failures=WORKER_RESTARTS),
-                callbacks=[monitor],
-                verbose=0,
-            ),
-        ).fit()
 
 
 def _conclude(sweep: Sweep, store: Store, tracker: Tracker | None, uri: str | None) -> Outcome:

@@ -1,0 +1,74 @@
+"""Ray Tune, which starts the trials of a sweep and sees to it that they end."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from contextlib import ExitStack
+
+import ray
+from ray import tune
+
+from cosweep.sweep.cluster import graceful_sigterm
+from cosweep.sweep.config import empty_config, listed
+from cosweep.sweep.failures import WORKER_RESTARTS
+from cosweep.sweep.launch import Work
+from cosweep.sweep.local_ray import keep_keys_out_of_logs
+from cosweep.sweep.monitor import Monitor
+from cosweep.sweep.parallel_trial import trainable_of
+from cosweep.sweep.scheduler import InOrder
+from cosweep.sweep.stopper import VerdictStopper
+from cosweep.sweep.trainable import Setting
+from cosweep.training import TrialSpec
+
+
+def run_trials(work: Work, specs: list[TrialSpec], monitor: Monitor) -> float:
+    """Have Tune run trials, and those that ran out of memory again, alone; the seconds it took."""
+    setting = _setting(work)
+    started = time.monotonic()
+    with ExitStack() as stack:
+        stack.enter_context(graceful_sigterm())
+        stack.enter_context(monitor.display)
+        _tune(setting, specs, monitor)
+        if monitor.out_of_memory and not monitor.interrupted:
+            again = [spec for spec in specs if spec.trial_id in monitor.out_of_memory]
+            _tune(setting.alone(), again, monitor)
+    return time.monotonic() - started
+
+
+def _setting(work: Work) -> Setting:
+    sweep, store = work.sweep, work.store
+    return Setting(
+        sweep=sweep.name,
+        results=str(store.local_path) if store.local_path else store.location,
+        resources=sweep.resources,
+        checkpoint_seconds=sweep.results.checkpoint_seconds,
+        datasets={key: (ray.put(dataset), work.hashes[key]) for key, dataset in work.datasets.items()},
+        slots=(work.at_once or 1) if sweep.resources.workers > 1 else None,
+        make_run=work.make_run,
+    )
+
+
+def _tune(setting: Setting, specs: list[TrialSpec], monitor: Monitor) -> None:
+    keep_keys_out_of_logs()
+    with tempfile.TemporaryDirectory(prefix="cosweep-", ignore_cleanup_errors=True) as scratch:
+        tune.Tuner(
+            trainable_of(setting),
+            param_space=empty_config(),
+            tune_config=tune.TuneConfig(
+                search_alg=listed(specs, setting.most_at_once),
+                num_samples=len(specs),
+                scheduler=InOrder(),
+                reuse_actors=True,
+                trial_name_creator=lambda trial: trial.config["trial"]["id"],
+                trial_dirname_creator=lambda trial: trial.config["trial"]["id"],
+            ),
+            run_config=tune.RunConfig(
+                name=setting.sweep,
+                storage_path=scratch,
+                stop=VerdictStopper(),
+                failure_config=tune.FailureConfig(max_failures=WORKER_RESTARTS),
+                callbacks=[monitor],
+                verbose=0,
+            ),
+        ).fit()
