@@ -59,7 +59,7 @@ def concurrent_trials(resources: ResourcesSpec, nodes: list[Node]) -> int:
     if workers := sum(fitting_trials(resources, node) for node in nodes):
         raise CosweepError(
             f"resources: a trial asks for {resources.workers} workers of {resources.cpu:g} CPUs and {resources.gpu:g} "
-            f"GPUs; the {len(nodes)} machines have places for {workers} at once. Ask for fewer workers or less for each "
+            f"GPUs; the {len(nodes)} machines have places for {workers} at once. Ask for fewer or less for each "
             "under resources, or use a larger cluster"
         )
     who = "trial" if resources.workers == 1 else "worker"
