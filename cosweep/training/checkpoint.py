@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-import pickle
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -44,7 +44,7 @@ def resume_from(content: bytes, run: TrialRun, data_hash: str) -> None:
         raise CheckpointError("it is damaged or half written")
     try:
         kept = torch.load(io.BytesIO(content), map_location=run.device, weights_only=True)
-    except pickle.UnpicklingError as error:
+    except UnpicklingError as error:
         raise CheckpointError("it holds more than tensors and plain values") from error
     origin = _origin(run, data_hash)
     before: dict[str, Any] = kept["origin"]

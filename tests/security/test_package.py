@@ -21,10 +21,15 @@ def faults(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (f"import {name.name}" for name in node.names if name.name.split(".")[0] in MODULES)
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in MODULES:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in MODULES and not only_errors(node):
             yield f"from {node.module} import"
         if isinstance(node, ast.Call):
             yield from call_faults(node)
+
+
+def only_errors(node: ast.ImportFrom) -> bool:
+    """Whether nothing but names of exceptions is imported, which do nothing."""
+    return all(alias.name.endswith("Error") for alias in node.names)
 
 
 def call_faults(call: ast.Call) -> Iterator[str]:

@@ -105,7 +105,7 @@ def test_a_linked_file_is_replaced_not_followed(store: Store, tmp_path: Path) ->
 
 
 def test_the_lock_of_a_compaction_is_no_link(store: Store, tmp_path: Path) -> None:
-    (tmp_path / "results/.lock").symlink_to(tmp_path / "made-by-lock")
+    (tmp_path / "results/.compaction.lock").symlink_to(tmp_path / "made-by-lock")
     with pytest.raises(CosweepError, match="cannot be locked"):
         compact_sweep(store, "made", lambda *_: None)
     assert not (tmp_path / "made-by-lock").exists()

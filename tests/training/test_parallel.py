@@ -77,6 +77,7 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     return run_group(all_trained, 3, tmp_path_factory.mktemp("group"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_workers_end_with_the_weights_the_memory_and_the_metrics_of_a_lone_one(
     variant: str, alone: dict[str, dict[str, Any]], together: list[dict[str, Any]]
@@ -89,6 +90,7 @@ def test_workers_end_with_the_weights_the_memory_and_the_metrics_of_a_lone_one(
             torch.testing.assert_close(torch.as_tensor(found[variant][name]), kind, rtol=1e-6, atol=1e-9, msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_all_workers_have_the_same_bits(variant: str, together: list[dict[str, Any]]) -> None:
     assert len({found[variant]["digest"] for found in together}) == 1
@@ -126,6 +128,7 @@ def outcomes(workers: Workers) -> list[tuple[Any, ...]]:
     return [outcome(workers, changes) for changes in (BREAKS, FEW)]
 
 
+@pytest.mark.slow
 def test_two_workers_judge_as_one_does_and_both_know_it(tmp_path: Path) -> None:
     """The replay and its check are in it; in the second trial one of the workers has nothing to measure."""
     alone, both = outcomes(ALONE), run_group(outcomes, 2, tmp_path)
