@@ -25,6 +25,9 @@ from cosweep.sweep.tracking import Tracker
 from cosweep.sweep.trainable import Timer
 from cosweep.sweep.worker import Word
 
+_IDLE_SECONDS = 60.0
+"""After this long without any trial running, it is told what is waited for."""
+
 
 class Monitor(Callback):  # type: ignore[misc]
     """Watches the trials of one sweep from the driver.
@@ -57,6 +60,7 @@ class Monitor(Callback):  # type: ignore[misc]
         self._attempts, self._workers = Attempts(sweep.resources.time_limit), sweep.resources.workers
         self._waiting: set[str] = set()
         self._pulse_due, self._pulse_failed = Timer(PULSE_SECONDS), False
+        self._resources, self._idle = sweep.resources, Timer(_IDLE_SECONDS)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its callbacks; nothing of this one is needed again
@@ -123,6 +127,13 @@ class Monitor(Callback):  # type: ignore[misc]
 
     def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
         self.display.refresh()
+        if self._tally.running:
+            self._idle.restart()
+        elif self._idle():
+            self.display.note(
+                f"no trial has run for a minute: waiting for a machine with {self._resources.cpu:g} CPUs and "
+                f"{self._resources.gpu:g} GPUs free; ray status tells what the cluster has"
+            )
         if self._pulse_due():
             self._tell(ended=False)
             self._stay_in()

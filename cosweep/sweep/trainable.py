@@ -224,3 +224,7 @@ class Timer:
         if passed:
             self._last = now
         return passed
+
+    def restart(self) -> None:
+        """Let its period begin now."""
+        self._last = self._clock()

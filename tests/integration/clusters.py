@@ -46,9 +46,9 @@ class Cluster:
     environment: dict[str, str]
     machines: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
-    def add(self, *options: str) -> subprocess.Popen[bytes]:
+    def add(self, *options: str, before: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
         """Start a machine, and wait until the cluster has it."""
-        return self.start("--address", self.address, *options)
+        return self.start("--address", self.address, *options, before=before)
 
     def kill(self, machine: subprocess.Popen[bytes]) -> None:
         """Have a machine vanish: all of its processes at once, workers included."""
@@ -60,10 +60,10 @@ class Cluster:
             psutil.wait_procs(family, timeout=30)
         machine.wait()
 
-    def start(self, *options: str) -> subprocess.Popen[bytes]:
-        """A machine that is up; ``options`` are those of ``ray start``."""
+    def start(self, *options: str, before: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
+        """A machine that is up; ``options`` are those of ``ray start``, which a command ``before`` it may start."""
         log = self.folder / f"machine{len(self.machines)}.log"
-        command = [RAY, "start", "--block", "--object-store-memory", str(OBJECT_STORE_BYTES), *options]
+        command = [*before, RAY, "start", "--block", "--object-store-memory", str(OBJECT_STORE_BYTES), *options]
         with log.open("wb") as output:
             machine = subprocess.Popen(
                 command,
