@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import time
@@ -17,6 +18,7 @@ import pyarrow as pa
 from cosweep.errors import CosweepError
 
 _REST_SECONDS = 86400.0
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 class Stamp(NamedTuple):
@@ -29,6 +31,10 @@ class Stamp(NamedTuple):
 
 class BusyError(CosweepError):
     """Another process does what one at a time may do."""
+
+
+class NoLocksError(CosweepError):
+    """A file system on which processes cannot keep each other out."""
 
 
 class Files(ABC):
@@ -110,7 +116,8 @@ class Files(ABC):
 
         Raises:
             BusyError: If another process is in it.
-            CosweepError: If there are no locks.
+            NoLocksError: If the file system has no locks.
+            CosweepError: If the lock's file cannot be made.
         """
 
 
@@ -219,7 +226,8 @@ class LocalFiles(Files):
                 file.seek(0)
                 raise BusyError(f"another {name} works on {self.address}: {file.read() or 'its owner'}") from None
             except OSError as error:
-                raise CosweepError(f"{path} cannot be locked ({error})") from error
+                kind = NoLocksError if error.errno in _NO_LOCKS else CosweepError
+                raise kind(f"{path} cannot be locked ({error})") from error
             yield lambda: None
 
 

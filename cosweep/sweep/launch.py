@@ -16,6 +16,7 @@ from cosweep.data import Dataset
 from cosweep.errors import CosweepError, Fault, SpecError
 from cosweep.metrics import TrialStatus
 from cosweep.redaction import redacted
+from cosweep.results.files import NoLocksError
 from cosweep.results.report import Report, make_report, write_report
 from cosweep.results.store import Store
 from cosweep.sweep.checkpoints import remove_ended
@@ -131,7 +132,7 @@ def run_sweep(sweep: Sweep, console: Console, *, wait: bool = False, make_run: t
     with ExitStack() as stack:
         able = None if len(done) == len(sweep.trials) else _join_cluster(sweep, console, stack, wait=wait)
         store.create()
-        still_in = stack.enter_context(store.files.exclusive(f"run of {sweep.name}", DRIVER_SECONDS, wait=True))
+        still_in = _keep_others_out(sweep, store, console, stack)
         done = finished_trials(sweep, store)  # by now, of all that another driver may have run
         left = [spec for spec in sweep.trials if spec.trial_id not in done]
         if able is None or not left:
@@ -145,6 +146,22 @@ def run_sweep(sweep: Sweep, console: Console, *, wait: bool = False, make_run: t
             _run_trials(work, left, done, console, tracker, still_in)
         with console.status("drawing the report"):
             return _conclude(sweep, store, tracker, uri)
+
+
+def _keep_others_out(sweep: Sweep, store: Store, console: Console, stack: ExitStack) -> Callable[[], None]:
+    """Let no other driver work on the sweep until the stack is left.
+
+    Returns:
+        What gives a sign of life, and raises if another driver took over.
+
+    Raises:
+        CosweepError: If another driver works on it.
+    """
+    try:
+        return stack.enter_context(store.files.exclusive(f"run of {sweep.name}", DRIVER_SECONDS, wait=True))
+    except NoLocksError as error:  # two drivers would do work twice, and write the same rows
+        console.print(f"[yellow]note:[/] {escape(str(error))}; a second driver would not be noticed", soft_wrap=True)
+        return lambda: None
 
 
 def _join_cluster(sweep: Sweep, console: Console, stack: ExitStack, *, wait: bool) -> list[Node]:
