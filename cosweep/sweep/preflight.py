@@ -9,12 +9,11 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
 
 from cosweep import __version__
 from cosweep.errors import CosweepError
 from cosweep.results.store import Store
-from cosweep.sweep.cluster import Node
+from cosweep.sweep.cluster import Node, live_nodes
 
 SKEW_SECONDS = 10.0
 """Clocks that differ by more are told."""
@@ -100,41 +99,38 @@ def check_machines(nodes: list[Node], store: Store, *, gpu: bool) -> list[str]:
         answers = _ask(nodes, str(store.local_path or store.location), token, gpu=gpu)
     finally:
         store.files.delete(f"preflight/{token}")
-    faults = [text for node, (found, _) in answers.items() for text in _faults(node, found, store, gpu=gpu)]
+    faults = [text for node, found, _ in answers for text in _faults(node.address, found, store, gpu=gpu)]
     if faults:
         raise CosweepError("\n".join(dict.fromkeys(faults)))
-    return [text for node, (found, skew) in answers.items() if (text := _oddity(node, found, skew))]
+    return [text for node, found, skew in answers if (text := _oddity(node.address, found, skew))]
 
 
-def _ask(nodes: list[Node], location: str, token: str, *, gpu: bool) -> dict[str, tuple[Answer, float]]:
-    """By address, the answer of each machine and by how much its clock is ahead, at least."""
+def _ask(nodes: list[Node], location: str, token: str, *, gpu: bool) -> list[tuple[Node, Answer, float]]:
+    """The answer of each machine that is still there, and by how much its clock is ahead, at least."""
     import ray
     from ray.exceptions import GetTimeoutError, RayError
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     asked = time.time()
     remote = ray.remote(num_cpus=0, max_retries=0)(answer)
-    waiting: dict[str, Any] = {
-        node.address or node.id: remote.options(
-            scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False)
-        ).remote(location, token, count_devices=gpu)
-        for node in nodes
-    }
-    found: dict[str, tuple[Answer, float]] = {}
-    for address, reference in waiting.items():
+    there = [NodeAffinitySchedulingStrategy(node.id, soft=False) for node in nodes]
+    waiting = [remote.options(scheduling_strategy=place).remote(location, token, count_devices=gpu) for place in there]
+    found = []
+    for node, reference in zip(nodes, waiting, strict=True):
         try:
             told: Answer = ray.get(reference, timeout=_PATIENCE_SECONDS)
         except GetTimeoutError as error:
-            raise CosweepError(
-                f"machine {address} gave no answer in {_PATIENCE_SECONDS:.0f} s; see ray status"
-            ) from error
+            text = f"machine {node.address} gave no answer in {_PATIENCE_SECONDS:.0f} s; see ray status"
+            raise CosweepError(text) from error
         except RayError as error:
+            if node.id not in {alive.id for alive in live_nodes()}:
+                continue  # gone since it was listed
             last = str(error).strip().splitlines()[-1]
             raise CosweepError(
-                f"machine {address} cannot run cosweep: {last}. Install the same version on all machines, "
+                f"machine {node.address} cannot run cosweep: {last}. Install the same version on all machines, "
                 "or send it with ray job submit --working-dir"
             ) from error
-        found[address] = told, _skew(told.clock, asked, time.time())
+        found.append((node, told, _skew(told.clock, asked, time.time())))
     return found
 
 

@@ -12,13 +12,14 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from cosweep.results.query import run_query
 from cosweep.results.store import Store
 from tests.integration.clusters import Cluster, cluster
 from tests.integration.processes import TINY, finish, run, start, wait_for
-from tests.integration.test_carry_on import LONGER, numbers
+from tests.integration.test_carry_on import LONGER, busy_workers, numbers
 
 pytestmark = pytest.mark.integration
 
@@ -126,8 +127,10 @@ def test_a_half_written_checkpoint_costs_time_only(tmp_path: Path, reference: Nu
     first = start(tmp_path, "tiny.yaml", *LONGER, *KEPT)
     checkpoints = tmp_path / "results/checkpoints/sweep=tiny"
     wait_for(lambda: list(checkpoints.glob("[!.]*.pt")) if checkpoints.exists() else [])
+    workers = busy_workers(first.pid)
     first.kill()
     first.communicate()
+    psutil.wait_procs(workers, timeout=60)  # they may keep another one before they end
     for kept in checkpoints.glob("*.pt"):
         kept.write_bytes(kept.read_bytes()[:1000])
     code, output = run(tmp_path, "tiny.yaml", *LONGER, *KEPT)
