@@ -88,7 +88,7 @@ class ObjectFiles(Files):
             raise self.unreachable(error) from error
 
     def write(self, path: str, content: bytes) -> None:
-        with self._fs.open_output_stream(self.shown(path)) as stream:
+        with self._explained(), self._fs.open_output_stream(self.shown(path)) as stream:
             stream.write(content)
 
     @contextmanager
@@ -97,11 +97,11 @@ class ObjectFiles(Files):
         with tempfile.TemporaryFile() as file:
             yield file
             file.seek(0)
-            with self._fs.open_output_stream(self.shown(path)) as stream:
+            with self._explained(), self._fs.open_output_stream(self.shown(path)) as stream:
                 shutil.copyfileobj(file, stream, 8 << 20)
 
     def delete(self, path: str) -> None:
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError), self._explained():
             self._fs.delete_file(self.shown(path))
 
     @contextmanager
@@ -132,7 +132,8 @@ class ObjectFiles(Files):
             renewed = time.monotonic()
             yield still_in
         finally:
-            self.delete(mine)
+            with suppress(CosweepError):  # else it is old soon
+                self.delete(mine)
 
     def _other_signs(self, name: str, seconds: float, mine: str) -> dict[str, Stamp]:
         """Signs of others that may live; removes those that do not."""

@@ -198,6 +198,14 @@ class Partition:
         with ThreadPoolExecutor(_READERS) as pool:
             return list({found for found in pool.map(schema, trial_ids) if found is not None})
 
+    def fragment(self, trial_id: str) -> list[dict[str, Any]]:
+        """Rows in a trial's own file; none if it has none that can be read."""
+        try:
+            rows: list[dict[str, Any]] = self._read_fragment(trial_id).to_pylist()
+        except (FileNotFoundError, UnreadableError):
+            return []
+        return rows
+
     def trial(self, trial_id: str) -> list[dict[str, Any]]:
         """Rows of one trial; none if it has none."""
         try:

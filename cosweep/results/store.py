@@ -88,9 +88,26 @@ class Store:
         """
         marker = json.dumps({"schema_version": SCHEMA_VERSION}) + "\n"
         try:
-            self.write_bytes(_MARKER, marker.encode())
+            self.files.write(_MARKER, marker.encode())
         except OSError as error:
             raise self._unwritable(error) from error
+
+    def check_made(self) -> None:
+        """See that the location is one that :meth:`create` has made, and not a folder that is to be mounted.
+
+        Raises:
+            CosweepError: If it is not.
+        """
+        if self.files.stamp(_MARKER) is None:
+            raise CosweepError(
+                f"results location {self.location}: {self.files.shown(_MARKER)} is not there; "
+                "is it mounted on this machine?"
+            )
+
+    def own_status(self, sweep: str, trial_id: str) -> str:
+        """Status in a trial's own file; empty if it has none that can be read."""
+        rows = self.partition("trials", sweep).fragment(trial_id)
+        return str(rows[0]["status"]) if rows else ""
 
     def write_trial(
         self,
@@ -193,8 +210,15 @@ class Store:
         return Partition(self.files, kind, sweep, self._bad_files)
 
     def write_bytes(self, relative: str, content: bytes) -> None:
-        """Write a file below the root, whole or not at all."""
-        self.files.write(relative, content)
+        """Write a file below the root, whole or not at all.
+
+        Raises:
+            CosweepError: If it cannot be written.
+        """
+        try:
+            self.files.write(relative, content)
+        except OSError as error:
+            raise CosweepError(f"{self.files.shown(relative)} cannot be written: {error}") from error
 
     def _read(self, kind: str, sweep: str | None) -> pa.Table:
         tables = [empty_table(kind).append_column(SWEEP_COLUMN.name, pa.array([], SWEEP_COLUMN.type))]

@@ -66,10 +66,10 @@ class Checkpoints:
             return
 
 
-def remove_ended(store: Store, sweep: str, ended: Iterable[str]) -> None:
-    """Remove checkpoints of trials that have ended."""
+def remove_others(store: Store, sweep: str, left: Iterable[str]) -> None:
+    """Remove all checkpoints but those of the trials that are left to run."""
     kept = store.files.names(_folder(sweep))
-    for name in kept.keys() & {f"{trial_id}{_SUFFIX}" for trial_id in ended}:
+    for name in kept.keys() - {f"{trial_id}{_SUFFIX}" for trial_id in left}:
         store.files.delete(f"{_folder(sweep)}/{name}")
 
 

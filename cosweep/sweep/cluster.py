@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
@@ -123,6 +124,11 @@ def connected() -> Iterator[None]:
 
 def _check_listening(address: str) -> None:
     """See that something listens, since Ray would try for minutes."""
+    if address.startswith("ray://"):
+        raise CosweepError(
+            f"RAY_ADDRESS={address} is of Ray's client, through which sweeps do not run; on a machine of the cluster "
+            "name the head as HOST:6379, from elsewhere use ray job submit"
+        )
     found = _ADDRESS.fullmatch(address)
     if found is None:  # "auto", or something that Ray explains
         return
@@ -170,10 +176,21 @@ def _free_reservations() -> None:
 
 
 @contextmanager
-def graceful_sigterm() -> Iterator[None]:
-    """Context in which SIGTERM ends Tune as an interrupt does, with running trials given up cleanly."""
-    before = signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGUSR1))
+def graceful_sigterm(came: threading.Event) -> Iterator[None]:
+    """Context in which SIGTERM ends Tune as an interrupt does, with running trials given up cleanly.
+
+    Args:
+        came: Is set then, since Tune hears of it only while trials run.
+    """
+
+    def interrupt(*_: object) -> None:
+        came.set()
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    ignored = signal.signal(signal.SIGUSR1, lambda *_: None)  # until Tune takes it, it would end the process
+    before = signal.signal(signal.SIGTERM, interrupt)
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGUSR1, ignored)

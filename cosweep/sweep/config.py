@@ -11,6 +11,9 @@ from ray.tune.search import BasicVariantGenerator
 from cosweep.specs import canonical_json
 from cosweep.training import TrialSpec
 
+ENDED = "ended"
+"""Key beside a trial's id and spec: the status that it has been given, so that no worker is to begin it again."""
+
 
 def listed(specs: Iterable[TrialSpec], most_at_once: int | None = None) -> BasicVariantGenerator:
     """Search that asks for these trials, in their order.

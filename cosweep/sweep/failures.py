@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,11 +23,28 @@ _MACHINE_FULL = re.compile(r"low on memory|OutOfMemoryError")
 _PROCESS_DIED = re.compile(r"actor died|actor is dead|ActorDiedError")
 
 
+class Kind(StrEnum):
+    """Whose fault the end of an attempt was.
+
+    Attributes:
+        TRIAL: The trial's, perhaps.
+        MACHINE: Its machine's.
+        NOBODY: It had not begun.
+    """
+
+    TRIAL = "trial"
+    MACHINE = "machine"
+    NOBODY = "nobody"
+
+
+TRIES = {Kind.TRIAL: WORKER_RESTARTS, Kind.MACHINE: MACHINE_RESTARTS, Kind.NOBODY: MACHINE_RESTARTS}
+
+
 class Cause(NamedTuple):
-    """What ended an attempt, in words, and whether it counts as one."""
+    """What ended an attempt, in words, and whose fault it was."""
 
     text: str
-    counts: bool = True
+    kind: Kind = Kind.TRIAL
 
 
 def cause_of(error: str, word: str, problem: str, seconds: float, limit: float | None) -> Cause:
@@ -33,21 +52,21 @@ def cause_of(error: str, word: str, problem: str, seconds: float, limit: float |
 
     Args:
         error: Its text, as Tune has it.
-        word: What the worker reported last.
+        word: What the worker reported last in this attempt; empty if it did not.
         problem: What it reported with that.
-        seconds: Since the attempt began.
+        seconds: Since the worker began.
         limit: On those.
     """
     if word == Word.RETIRING:
-        return Cause(problem, counts=False)
+        return Cause(problem, Kind.NOBODY)
     if _MACHINE_LOST.search(error):
-        return Cause("its machine was lost", counts=False)
+        return Cause("its machine was lost", Kind.MACHINE)
     if _MACHINE_FULL.search(error):
         return Cause("its machine ran out of memory")
     if not _PROCESS_DIED.search(error):
         what = "its results could not be written" if word == Word.WAITING else "its worker failed"
         return Cause(f"{what}: {error.strip().splitlines()[-1] if error.strip() else 'no reason known'}")
-    if limit is not None and seconds >= limit:
+    if limit is not None and word == Word.RUNNING and seconds >= limit:
         return Cause(f"it did not end within resources.time_limit, {format_seconds(limit)}")
     return Cause("its worker process died")
 
@@ -61,25 +80,29 @@ def error_of(trial: Any) -> str:
 
 
 class Attempts:
-    """Attempts at the trials of a sweep."""
+    """Attempts at the trials of a sweep; Tune's own count knows no kinds, and misses those lost between two trials."""
 
     def __init__(self, limit: float | None) -> None:
         self._limit = limit
         self._began: dict[str, float] = {}
-        self._losses: dict[str, int] = {}
+        self._last: dict[str, tuple[str, str]] = {}
+        self._lost: dict[str, Counter[Kind]] = {}
 
-    def began(self, trial: Any) -> None:
-        """A worker begins a trial."""
-        self._began[trial.trial_id] = time.monotonic()
+    def starts(self, trial_id: str) -> None:
+        """A worker was given a trial."""
+        self._last.pop(trial_id, None)
 
-    def cause(self, trial: Any) -> Cause:
-        """Why the present attempt at a trial ended."""
-        last = trial.last_result or {}
-        seconds = time.monotonic() - self._began.get(trial.trial_id, time.monotonic())
-        return cause_of(error_of(trial), last.get("status", ""), last.get("problem", ""), seconds, self._limit)
+    def reports(self, trial_id: str, word: str, problem: str) -> None:
+        """A worker says how it goes."""
+        if trial_id not in self._last:
+            self._began[trial_id] = time.monotonic()
+        self._last[trial_id] = word, problem
 
-    def forgive(self, trial: Any) -> None:
-        """Have the failure that Tune counted last not count, unless there were too many of its kind."""
-        losses = self._losses[trial.trial_id] = self._losses.get(trial.trial_id, 0) + 1
-        if losses <= MACHINE_RESTARTS:
-            trial.run_metadata.num_failures -= 1
+    def ended(self, trial_id: str, error: str) -> tuple[Cause, int]:
+        """Why an attempt came to nothing, and how many did for causes of that kind."""
+        word, problem = self._last.pop(trial_id, ("", ""))
+        seconds = time.monotonic() - self._began.get(trial_id, time.monotonic())
+        cause = cause_of(error, word, problem, seconds, self._limit)
+        lost = self._lost.setdefault(trial_id, Counter())
+        lost[cause.kind] += 1
+        return cause, lost[cause.kind]

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from cosweep.sweep.definition import Sweep
 
-_JOB_FOLDERS = "working_dir_files"
-"""Ray unpacks a job's files into a folder below one of this name, and removes it some time after the job."""
+_JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+"""Ray sets it for the command of a job, and for nothing else."""
+_SQLITE = "sqlite:///"
 
 
 def home() -> Path:
@@ -18,13 +19,18 @@ def home() -> Path:
 
 
 def in_job() -> bool:
-    """Whether this process runs in the temporary folder of a Ray job."""
-    return _JOB_FOLDERS in Path.cwd().parts
+    """Whether this process is the command of a Ray job."""
+    return _JOB_VARIABLE in os.environ
 
 
 def settled(sweep: Sweep) -> Sweep:
-    """The sweep with results that outlive the job, if it is one."""
-    root = sweep.results.root
-    if not in_job() or "://" in root or Path(root).expanduser().is_absolute():
+    """The sweep with results and runs that outlive the job, if it is one."""
+    if not in_job():
         return sweep
-    return replace(sweep, results=replace(sweep.results, root=str(home() / root)))
+    root, uri = sweep.results.root, sweep.tracking.uri
+    if "://" not in root:
+        root = str(home() / Path(root).expanduser())
+    if uri is not None and uri.startswith(_SQLITE):
+        uri = _SQLITE + str(home() / uri.removeprefix(_SQLITE))
+    results, tracking = replace(sweep.results, root=root), replace(sweep.tracking, uri=uri)
+    return replace(sweep, results=results, tracking=tracking)

@@ -19,7 +19,7 @@ from cosweep.redaction import redacted
 from cosweep.results.files import NoLocksError
 from cosweep.results.report import Report, make_report, write_report
 from cosweep.results.store import Store
-from cosweep.sweep.checkpoints import remove_ended
+from cosweep.sweep.checkpoints import remove_others
 from cosweep.sweep.cluster import (
     Node,
     cluster_address,
@@ -138,14 +138,16 @@ def run_sweep(sweep: Sweep, console: Console, *, wait: bool = False, make_run: t
         if able is None or not left:
             console.print(f"{sweep.name}: all {len(sweep.trials)} trials are done already", highlight=False)
             tracker = _begin(sweep, store, uri, done)
+            remove_others(store, sweep.name, ())
         else:
             if cluster_address() is not None:
                 _check_machines(sweep, store, able, console)
+            remove_others(store, sweep.name, [spec.trial_id for spec in left])
             tracker = _begin(sweep, store, uri, done)
             work = Work(sweep, store, datasets, hashes, make_run, places(sweep.resources, able))
             _run_trials(work, left, done, console, tracker, still_in)
         with console.status("drawing the report"):
-            return _conclude(sweep, store, tracker, uri)
+            return _conclude(sweep, store, tracker, uri, console)
 
 
 def _keep_others_out(sweep: Sweep, store: Store, console: Console, stack: ExitStack) -> Callable[[], None]:
@@ -210,14 +212,13 @@ def _run_trials(
     )
     broken = sum(bool(row["co"]) for row in done.values())
     tally = Tally(total=total, done=len(done), earlier=len(done), broken=broken)
-    monitor = Monitor(ProgressDisplay(tally, console), work.store, work.sweep, work.hashes, tracker, still_in)
-    seconds = run_trials(work, left, monitor)
+    monitor = Monitor(ProgressDisplay(tally, console), work.store, work.sweep, work.hashes, tracker)
+    seconds = run_trials(work, left, monitor, still_in)
     console.print(f"trials ended after {format_seconds(seconds)}", highlight=False)
 
 
 def _begin(sweep: Sweep, store: Store, uri: str | None, done: Collection[str]) -> Tracker | None:
     """Keep what is asked, and start the tracker."""
-    remove_ended(store, sweep.name, done)
     store.write_sweep(sweep.name, {**sweep.record(), "mlflow_uri": uri_to_keep(store, uri)})
     if uri is None:
         return None
@@ -238,9 +239,16 @@ def refuse_other_data(sweep: Sweep, done: Mapping[str, Mapping[str, Any]], hashe
             )
 
 
-def _conclude(sweep: Sweep, store: Store, tracker: Tracker | None, uri: str | None) -> Outcome:
+def _conclude(sweep: Sweep, store: Store, tracker: Tracker | None, uri: str | None, console: Console) -> Outcome:
     report = make_report(store, sweep.name, sweep.record())
-    files = write_report(store, report)
+    try:
+        files = write_report(store, report)
+    except (OSError, CosweepError) as error:  # all trials have their rows; what they say is still to be shown
+        files = report.files()
+        console.print(
+            f"[yellow]the report cannot be written[/] ({escape(str(error))}); later: cosweep report {sweep.name}",
+            soft_wrap=True,
+        )
     unlogged = 0
     if tracker is not None:
         unlogged = tracker.finish(report, files, _MLFLOW_PATIENCE_SECONDS)

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import torch
 from ray.tune import Callback
 
-from cosweep.errors import CosweepError
 from cosweep.metrics import TrialStatus
-from cosweep.results.files import BusyError
 from cosweep.results.store import Store
-from cosweep.sweep.config import spec_of
+from cosweep.sweep.config import ENDED, spec_of
 from cosweep.sweep.definition import Sweep
-from cosweep.sweep.failures import WORKER_RESTARTS, Attempts
+from cosweep.sweep.failures import TRIES, Attempts, Cause, Kind, error_of
 from cosweep.sweep.progress import ProgressDisplay
+from cosweep.sweep.pulse import Pulse
 from cosweep.sweep.record import failed_row
-from cosweep.sweep.status import PULSE_SECONDS
 from cosweep.sweep.tracking import Tracker
-from cosweep.sweep.trainable import Timer
+from cosweep.sweep.trainable import Timer, finished_status
 from cosweep.sweep.worker import Word
+from cosweep.training import TrialSpec
 
 _IDLE_SECONDS = 60.0
 """After this long without any trial running, it is told what is waited for."""
@@ -38,46 +38,53 @@ class Monitor(Callback):  # type: ignore[misc]
         sweep: What is run.
         hashes: Fingerprint of each data set by load key.
         tracker: Has finished trials logged; None without MLflow.
-        still_in: Raises if another driver took the sweep over.
 
     Attributes:
-        out_of_memory: Ids of the trials that did not fit beside others.
+        alone: Ids of the trials that did not fit beside others, to run again alone.
+        again: Ids of those that Tune gave up and that have tries left.
+        stop: Set when the sweep is to end.
     """
 
     def __init__(
-        self,
-        display: ProgressDisplay,
-        store: Store,
-        sweep: Sweep,
-        hashes: Mapping[str, str],
-        tracker: Tracker | None,
-        still_in: Callable[[], None],
+        self, display: ProgressDisplay, store: Store, sweep: Sweep, hashes: Mapping[str, str], tracker: Tracker | None
     ) -> None:
-        self.out_of_memory: set[str] = set()
+        self.alone: set[str] = set()
+        self.again: set[str] = set()
+        self.stop = threading.Event()
         self.display, self._tally = display, display.tally
         self._store, self._sweep, self._hashes = store, sweep.name, hashes
-        self._tracker, self._still_in = tracker, still_in
-        self._attempts, self._workers = Attempts(sweep.resources.time_limit), sweep.resources.workers
+        self._tracker, self._resources = tracker, sweep.resources
+        self._attempts = Attempts(sweep.resources.time_limit)
         self._waiting: set[str] = set()
-        self._pulse_due, self._pulse_failed = Timer(PULSE_SECONDS), False
-        self._resources, self._idle = sweep.resources, Timer(_IDLE_SECONDS)
+        self._idle = Timer(_IDLE_SECONDS)
+        self._pulse: Pulse | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its callbacks; nothing of this one is needed again
 
+    def listen(self, pulse: Pulse) -> None:
+        """Tell what a pulse has to say."""
+        self._pulse = pulse
+
+    def running(self) -> dict[str, float]:
+        """Fraction done of each trial that runs."""
+        return dict(self._tally.running)
+
     @property
     def interrupted(self) -> bool:
-        """Whether trials are left that neither ended nor wait to run alone."""
-        return self._tally.done + len(self.out_of_memory) < self._tally.total
+        """Whether trials are left that neither ended nor are to run again."""
+        return self.stop.is_set() or self._tally.done + len(self.alone | self.again) < self._tally.total
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         self._tally.running[trial.trial_id] = 0.0
-        self._attempts.began(trial)
+        self._attempts.starts(_id(trial))
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
+        word, problem = result["status"], result.get("problem", "")
+        self._attempts.reports(_id(trial), word, problem)
         if result.get("trained") is not None:
             self._tally.report(trial.trial_id, result)
-        self._tell_problem(_id(trial), result["status"], result.get("problem", ""))
+        self._tell_problem(_id(trial), word, problem)
 
     def _tell_problem(self, trial_id: str, word: str, problem: str) -> None:
         if word == Word.WAITING:
@@ -92,19 +99,56 @@ class Monitor(Callback):  # type: ignore[misc]
             self.display.note(f"trial {trial_id} {problem}")
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        cause, times = self._lose(trial)
+        if times <= TRIES[cause.kind]:
+            self._tell_retry(trial, cause, times)
+        elif ENDED not in trial.config["trial"]:  # Tune starts it once more, which the worker then declines
+            trial.config["trial"][ENDED] = self._give_up(trial, cause, times)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """Tune gave a trial up, which it also does when a worker is lost that was to begin it."""
+        cause, times = self._lose(trial)
+        if (status := trial.config["trial"].get(ENDED)) is None and times <= TRIES[cause.kind]:
+            self._tell_retry(trial, cause, times)
+            self.again.add(_id(trial))
+            return
+        status = status or self._give_up(trial, cause, times)
+        self._finish(trial, failed=status == TrialStatus.FAILED)
+
+    def _lose(self, trial: Any) -> tuple[Cause, int]:
         self._tally.running.pop(trial.trial_id, None)
-        cause = self._attempts.cause(trial)
-        if not cause.counts:
-            self._attempts.forgive(trial)
-        tries = f" ({trial.num_failures} of {WORKER_RESTARTS})" if cause.counts else ""
+        self._waiting.discard(_id(trial))
+        return self._attempts.ended(_id(trial), error_of(trial))
+
+    def _tell_retry(self, trial: Any, cause: Cause, times: int) -> None:
+        tries = f" ({times} of {TRIES[cause.kind]})" if cause.kind is Kind.TRIAL else ""
         self.display.note(f"trial {_id(trial)} runs again{tries}: {cause.text}")
+
+    def _give_up(self, trial: Any, cause: Cause, times: int) -> str:
+        """Record a trial as failed, unless it has ended well and only could not say so; its status."""
+        spec = spec_of(trial.config)
+        text = f"{cause.text}, {times} times"
+        try:
+            if ended := finished_status(self._store, self._sweep, spec.trial_id):
+                return ended
+            self._store.write_trial(self._sweep, self._row(spec, text), [])
+        except Exception as problem:  # the sweep goes on; the trial has no row and is run by the next command
+            self.display.note(f"trial {spec.trial_id} left no row ({text}; then {problem})")
+        else:
+            self.display.note(f"trial {spec.trial_id} failed: {text}")
+        return TrialStatus.FAILED
+
+    def _row(self, spec: TrialSpec, text: str) -> dict[str, object]:
+        data_hash = self._hashes[spec.data.load_key]
+        row = failed_row(spec, text, torch.device("cpu"), data_hash, datetime.now(UTC))
+        return row | {"workers": self._resources.workers}
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         result = trial.last_result or {}
         status = result.get("status", Word.RUNNING)
         if status == Word.OUT_OF_MEMORY:
             self._tally.running.pop(trial.trial_id, None)
-            self.out_of_memory.add(_id(trial))
+            self.alone.add(_id(trial))
             self.display.note(f"trial {_id(trial)} runs again alone, after the others: {_first_line(result)}")
         elif status in set(TrialStatus):
             self._tally.report(trial.trial_id, result)
@@ -112,21 +156,12 @@ class Monitor(Callback):  # type: ignore[misc]
         else:  # given up after an interrupt
             self._tally.running.pop(trial.trial_id, None)
 
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        spec = spec_of(trial.config)
-        text = f"{self._attempts.cause(trial).text}, {trial.num_failures} times"
-        data_hash = self._hashes[spec.data.load_key]
-        row = failed_row(spec, text, torch.device("cpu"), data_hash, datetime.now(UTC)) | {"workers": self._workers}
-        try:
-            self._store.write_trial(self._sweep, row, [])
-        except Exception as problem:  # the sweep goes on; the trial has no row and is run by the next command
-            self.display.note(f"trial {spec.trial_id} left no row ({text}; then {problem})")
-        else:
-            self.display.note(f"trial {spec.trial_id} failed: {text}")
-        self._finish(trial, failed=True)
-
     def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
         self.display.refresh()
+        if self.stop.is_set():  # also if Tune did not listen when it was
+            os.kill(os.getpid(), signal.SIGUSR1)
+        while self._pulse is not None and not self._pulse.notes.empty():
+            self.display.note(self._pulse.notes.get())
         if self._tally.running:
             self._idle.restart()
         elif self._idle():
@@ -134,35 +169,10 @@ class Monitor(Callback):  # type: ignore[misc]
                 f"no trial has run for a minute: waiting for a machine with {self._resources.cpu:g} CPUs and "
                 f"{self._resources.gpu:g} GPUs free; ray status tells what the cluster has"
             )
-        if self._pulse_due():
-            self._tell(ended=False)
-            self._stay_in()
-
-    def _stay_in(self) -> None:
-        """Give a sign of life, or end the sweep if another driver has it."""
-        try:
-            self._still_in()
-        except BusyError as error:
-            self.display.note(f"{error}; this one stops")
-            os.kill(os.getpid(), signal.SIGUSR1)
-        except (OSError, CosweepError) as error:
-            self.display.note(f"no sign of life could be left: {error}")
-
-    def on_experiment_end(self, trials: list[Any], **_: Any) -> None:
-        self._tell(ended=True)
-
-    def _tell(self, *, ended: bool) -> None:
-        """Leave word of what runs, for ``cosweep status`` in another process."""
-        running = {} if ended else dict(self._tally.running)
-        try:
-            self._store.write_pulse(self._sweep, {"running": running, "ended": ended})
-        except OSError as problem:
-            if not self._pulse_failed:
-                self.display.note(f"cosweep status cannot show what runs: {problem}")
-            self._pulse_failed = True
 
     def _finish(self, trial: Any, *, failed: bool) -> None:
-        self.out_of_memory.discard(_id(trial))
+        self.alone.discard(_id(trial))
+        self.again.discard(_id(trial))
         self._tally.finish(trial.trial_id, failed=failed)
         if self._tracker is not None:
             self._tracker.trial_finished(_id(trial))

@@ -17,7 +17,7 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from cosweep.parallel import Workers
 from cosweep.sweep.config import spec_of
 from cosweep.sweep.record import describe, failed_row, finished_row
-from cosweep.sweep.trainable import Ended, Setting, checkpoints_of, end, follow, progress, train_trial
+from cosweep.sweep.trainable import Ended, Setting, checkpoints_of, declined, end, follow, progress, train_trial
 from cosweep.sweep.worker import Word, claim_gpu_share, is_out_of_memory, time_limit
 from cosweep.training import TrialRun, TrialSpec
 
@@ -82,6 +82,8 @@ def train_parallel_trial(config: Mapping[str, Any], *, setting: Setting) -> None
 
     What becomes of an exception, or of a worker process that dies, is as with ``train_trial``.
     """
+    if declined(config, setting):
+        return
     spec = spec_of(config)
     order = Order(spec.to_dict(), setting, datetime.now(UTC))
     try:
@@ -149,10 +151,13 @@ def _train_as(workers: Workers, order: Order) -> Ended:
     reference, data_hash = setting.datasets[spec.data.load_key]
     run = TrialRun(spec, get_device(), ray.get(reference), workers)
     checkpoints = checkpoints_of(setting, spec)
-    train.report(progress(run) | {"problem": checkpoints.resume(run)})
-    _check_same_step(run)
+    train.report(progress(run))
     with time_limit(resources.time_limit):
         claim_gpu_share(resources.gpu)
+        told = checkpoints.resume(run)
+        _check_same_step(run)
+        if workers.any(bool(told), run.device):
+            train.report(progress(run) | {"problem": told})
         follow(run, checkpoints, resources, train.report)
     return Ended.of(run, finished_row(run, data_hash, order.started_at))
 

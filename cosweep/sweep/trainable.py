@@ -16,9 +16,10 @@ from ray import tune
 
 from cosweep.data import Dataset
 from cosweep.errors import CosweepError
+from cosweep.metrics import TrialStatus
 from cosweep.results.store import Store
 from cosweep.sweep.checkpoints import Checkpoints
-from cosweep.sweep.config import spec_of
+from cosweep.sweep.config import ENDED, spec_of
 from cosweep.sweep.definition import ResourcesSpec
 from cosweep.sweep.record import Row, failed_row, finished_row
 from cosweep.sweep.worker import (
@@ -119,6 +120,8 @@ def train_trial(config: Mapping[str, Any], *, setting: Setting) -> None:
     if excess := _growth.excess():
         tune.report({"status": Word.RETIRING, "problem": f"its process held {excess:.2g} GB of earlier trials"})
         os._exit(1)
+    if declined(config, setting):
+        return
     spec = spec_of(config)
     # A fixed number of threads: sums over several threads differ in the last bit.
     torch.set_num_threads(max(1, int(resources.cpu)))
@@ -126,11 +129,13 @@ def train_trial(config: Mapping[str, Any], *, setting: Setting) -> None:
     run = setting.make_run(spec, torch.device("cuda" if resources.gpu else "cpu"), ray.get(reference))
     checkpoints = checkpoints_of(setting, spec)
     started_at = datetime.now(UTC)
-    tune.report(progress(run) | {"problem": checkpoints.resume(run)})
     try:
         with time_limit(resources.time_limit):
+            tune.report(progress(run))
             claim_gpu_share(resources.gpu)
-            follow(run, checkpoints, resources, tune.report)
+            if told := checkpoints.resume(run):
+                tune.report(progress(run) | {"problem": told})
+            follow(run, checkpoints, resources, tune.report, _growth.now)
         row = finished_row(run, data_hash, started_at)
     except Exception as error:
         if is_out_of_memory(error) and not setting.is_alone:
@@ -138,6 +143,26 @@ def train_trial(config: Mapping[str, Any], *, setting: Setting) -> None:
             return
         row = failed_row(spec, error, run.device, data_hash, started_at)
     end(setting, Ended.of(run, row), checkpoints)
+
+
+def declined(config: Mapping[str, Any], setting: Setting) -> bool:
+    """Whether a trial needs no worker any more, which is then reported: its row is there, or it was given up.
+
+    Raises:
+        CosweepError: If the results location is not on this machine.
+    """
+    store = Store(setting.results)
+    store.check_made()
+    status = config["trial"].get(ENDED) or finished_status(store, setting.sweep, config["trial"]["id"])
+    if status:
+        tune.report({"status": status})
+    return bool(status)
+
+
+def finished_status(store: Store, sweep: str, trial_id: str) -> str:
+    """How a trial ended well, of which its worker may have been unable to tell; empty if it did not."""
+    status = store.own_status(sweep, trial_id)
+    return "" if status == TrialStatus.FAILED else status
 
 
 def checkpoints_of(setting: Setting, spec: TrialSpec) -> Checkpoints:
@@ -154,13 +179,17 @@ def end(setting: Setting, ended: Ended, checkpoints: Checkpoints) -> None:
 
 
 def follow(
-    run: TrialRun, checkpoints: Checkpoints, resources: ResourcesSpec, report: Callable[[dict[str, object]], None]
+    run: TrialRun,
+    checkpoints: Checkpoints,
+    resources: ResourcesSpec,
+    report: Callable[[dict[str, object]], None],
+    earlier_gigabytes: float = 0.0,
 ) -> None:
     """Run the trial to its end; report when the verdict changes, and now and then for the progress."""
     due = Timer(report_seconds(_trials_at_once(resources)))
     verdict = run.verdict
     for _ in run:
-        check_memory(resources.memory)
+        check_memory(resources.memory, earlier_gigabytes)
         problem = checkpoints.keep(run) if run.workers.rank == 0 else ""
         if run.workers.any(run.verdict.co != verdict.co or due() or bool(problem), run.device):
             verdict = run.verdict
@@ -182,7 +211,9 @@ def _trials_at_once(resources: ResourcesSpec) -> float:
 
 def _write(setting: Setting, ended: Ended) -> None:
     row = ended.row | {"workers": setting.resources.workers}
-    Store(setting.results).write_trial(setting.sweep, row, ended.curve, ended.snapshots)
+    store = Store(setting.results)
+    store.check_made()
+    store.write_trial(setting.sweep, row, ended.curve, ended.snapshots)
 
 
 def _keep(write: Callable[[], None], progress: Mapping[str, object]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 
 import ray
@@ -11,28 +12,48 @@ from ray import tune
 
 from cosweep.sweep.cluster import graceful_sigterm
 from cosweep.sweep.config import empty_config, listed
-from cosweep.sweep.failures import WORKER_RESTARTS
+from cosweep.sweep.failures import TRIES
 from cosweep.sweep.launch import Work
 from cosweep.sweep.local_ray import keep_keys_out_of_logs
 from cosweep.sweep.monitor import Monitor
 from cosweep.sweep.parallel_trial import trainable_of
+from cosweep.sweep.pulse import Pulse
 from cosweep.sweep.scheduler import InOrder
 from cosweep.sweep.stopper import VerdictStopper
 from cosweep.sweep.trainable import Setting
 from cosweep.training import TrialSpec
 
+_MOST_FAILURES = sum(TRIES.values()) + 3
+"""Tune's own limit: all tries of all kinds, and some to decline a trial that has none left."""
+_SLOTS_OF_A_GROWING_CLUSTER = 8
+"""How many trials of several workers may wait for machines, which is what makes the cluster add them."""
 
-def run_trials(work: Work, specs: list[TrialSpec], monitor: Monitor) -> float:
-    """Have Tune run trials, and those that ran out of memory again, alone; the seconds it took."""
+
+def run_trials(work: Work, specs: list[TrialSpec], monitor: Monitor, still_in: Callable[[], None]) -> float:
+    """Have Tune run trials, then those again that it gave up too soon, and alone those that ran out of memory.
+
+    Args:
+        work: What they are run with.
+        specs: Of the trials.
+        monitor: Watches them.
+        still_in: Raises if another driver took the sweep over.
+
+    Returns:
+        The seconds it took.
+    """
     setting = _setting(work)
     started = time.monotonic()
     with ExitStack() as stack:
-        stack.enter_context(graceful_sigterm())
+        stack.enter_context(graceful_sigterm(monitor.stop))
         stack.enter_context(monitor.display)
+        monitor.listen(stack.enter_context(Pulse(work.store, work.sweep.name, monitor.running, still_in)))
         _tune(setting, specs, monitor)
-        if monitor.out_of_memory and not monitor.interrupted:
-            again = [spec for spec in specs if spec.trial_id in monitor.out_of_memory]
-            _tune(setting.alone(), again, monitor)
+        while (monitor.again or monitor.alone) and not monitor.interrupted:
+            chosen = monitor.again or monitor.alone
+            left = [spec for spec in specs if spec.trial_id in chosen]
+            chosen_setting = setting if monitor.again else setting.alone()
+            monitor.again = set()
+            _tune(chosen_setting, left, monitor)
     return time.monotonic() - started
 
 
@@ -44,7 +65,7 @@ def _setting(work: Work) -> Setting:
         resources=sweep.resources,
         checkpoint_seconds=sweep.results.checkpoint_seconds,
         datasets={key: (ray.put(dataset), work.hashes[key]) for key, dataset in work.datasets.items()},
-        slots=(work.at_once or 1) if sweep.resources.workers > 1 else None,
+        slots=(work.at_once or _SLOTS_OF_A_GROWING_CLUSTER) if sweep.resources.workers > 1 else None,
         make_run=work.make_run,
     )
 
@@ -67,7 +88,7 @@ def _tune(setting: Setting, specs: list[TrialSpec], monitor: Monitor) -> None:
                 name=setting.sweep,
                 storage_path=scratch,
                 stop=VerdictStopper(),
-                failure_config=tune.FailureConfig(max_failures=WORKER_RESTARTS),
+                failure_config=tune.FailureConfig(max_failures=_MOST_FAILURES),
                 callbacks=[monitor],
                 verbose=0,
             ),

@@ -10,7 +10,7 @@ import torch
 from cosweep.data import Dataset
 from cosweep.data.batches import DeviceData
 from cosweep.results.store import Store
-from cosweep.sweep.cluster import Node, cluster_address, concurrent_trials, connected, live_nodes, local_node
+from cosweep.sweep.cluster import Node, cluster_address, concurrent_trials, connected, live_nodes, local_node, places
 from cosweep.sweep.definition import Sweep
 from cosweep.sweep.launch import finished_trials, load_datasets, refuse_other_data
 from cosweep.sweep.progress import format_seconds
@@ -36,16 +36,17 @@ def validate_sweep(sweep: Sweep) -> Iterator[tuple[str, str]]:
     yield "sweep", f"{sweep.name}: {axes or 'one point'}"
     yield "trials", f"{len(sweep.trials)}, of which {len(done)} are done and {len(left)} left"
     nodes = _nodes()
-    at_once = concurrent_trials(sweep.resources, nodes)
+    at_once = places(sweep.resources, nodes) if cluster_address() else concurrent_trials(sweep.resources, nodes)
     workers = sweep.resources.workers
+    more = "" if at_once else " now; cosweep run --wait waits for machines"
     yield (
         "resources",
         f"{f'{workers} workers of ' if workers > 1 else ''}{sweep.resources.cpu:g} CPUs and {sweep.resources.gpu:g} "
         f"GPUs a trial; "
-        f"{len(nodes)} machine{'s' if len(nodes) != 1 else ''}, {at_once} at once",
+        f"{len(nodes)} machine{'s' if len(nodes) != 1 else ''}, {at_once} at once{more}",
     )
     seconds = training_seconds(left, datasets)
-    hours = seconds / min(at_once, max(len(left), 1))
+    hours = seconds / max(min(at_once, len(left)), 1)
     yield (
         "cost",
         f"about {format_seconds(seconds)} of training on this machine's CPU, {format_seconds(hours)} with {at_once} at "

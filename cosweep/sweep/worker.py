@@ -16,7 +16,7 @@ from cosweep.errors import CosweepError
 
 GIGABYTE = 1e9
 _STDERR = 2
-_GROWTH_GIGABYTES = 1.0
+_GROWTH_GIGABYTES = 2.0  # starting CUDA alone may take one
 _GPU_PATIENCE_SECONDS = 60.0
 _GPU_SLACK = 0.5  # contexts of other trials' processes take some of each share
 
@@ -61,13 +61,17 @@ def private_memory() -> float:
     return float(used.rss - getattr(used, "shared", 0)) / GIGABYTE
 
 
-def check_memory(limit: float | None) -> None:
+def check_memory(limit: float | None, earlier: float = 0.0) -> None:
     """See that the process keeps to a trial's gigabytes.
+
+    Args:
+        limit: How many.
+        earlier: Those that it holds of earlier trials, which are not this one's fault.
 
     Raises:
         MemoryLimitError: If it does not.
     """
-    if limit is not None and (used := private_memory()) > limit:
+    if limit is not None and (used := private_memory() - earlier) > limit:
         raise MemoryLimitError(
             f"the trial's process holds {used:.2g} GB; resources.memory allows {limit:g}. "
             "Raise it, or lower optimizer.batch_size, probe.examples or the size of the model"
@@ -75,19 +79,24 @@ def check_memory(limit: float | None) -> None:
 
 
 class Growth:
-    """Memory that a process holds more than when it was first asked."""
+    """Memory that a process holds more than when it was first asked.
+
+    Attributes:
+        now: Gigabytes, when it was last asked.
+    """
 
     def __init__(self) -> None:
         self._first: float | None = None
+        self.now = 0.0
 
     def excess(self) -> float:
         """Gigabytes of growth if they are too many for another trial to start with, else 0."""
         gc.collect()
-        now = private_memory()
+        held = private_memory()
         if self._first is None:
-            self._first = now
-        grown = now - self._first
-        return grown if grown > _GROWTH_GIGABYTES else 0.0
+            self._first = held
+        self.now = max(held - self._first, 0.0)
+        return self.now if self.now > _GROWTH_GIGABYTES else 0.0
 
 
 def is_out_of_memory(error: BaseException) -> bool:

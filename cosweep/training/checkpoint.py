@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import platform
+from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
@@ -47,10 +49,13 @@ def resume_from(content: bytes, run: TrialRun, data_hash: str) -> None:
     except UnpicklingError as error:
         raise CheckpointError("it holds more than tensors and plain values") from error
     origin = _origin(run, data_hash)
-    before: dict[str, Any] = kept["origin"]
+    before: dict[str, Any] = kept.get("origin", {})
     if other := [f"{name} {before.get(name)}, not {now}" for name, now in origin.items() if before.get(name) != now]:
         raise CheckpointError(f"it is of {', '.join(other)}")
-    run.resume(kept["state"])
+    try:
+        run.resume(kept["state"])
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"it holds other things than this version keeps ({error!r})") from error
 
 
 def _origin(run: TrialRun, data_hash: str) -> dict[str, Any]:
@@ -58,8 +63,21 @@ def _origin(run: TrialRun, data_hash: str) -> dict[str, Any]:
     return {
         "trial": run.spec.trial_id,
         "data": data_hash,
-        "device": run.device.type,
+        "device": _device_name(run.device),
+        "threads": torch.get_num_threads(),
         "workers": run.workers.count,
         "torch": str(torch.__version__),
         "cosweep": __version__,
     }
+
+
+def _device_name(device: torch.device) -> str:
+    """What computes: other kinds of processors round otherwise, and a replay would not retrace."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    capability: str = torch.backends.cpu.get_cpu_capability()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux
+        return f"{platform.processor()} {capability}"
+    return f"{next((line for line in lines if line.startswith('model name')), platform.machine())} {capability}"

@@ -226,7 +226,7 @@ def run_trial(
     Raises:
         CosweepError: While iterating, if the data cannot be loaded or carry the interventions.
     """
-    return TrialRun(spec, torch.device(device), dataset)
+    return TrialRun(spec, torch.device(device), dataset, workers)
 
 
 class Replay:

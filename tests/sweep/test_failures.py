@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cosweep.sweep.failures import Cause, cause_of
+from cosweep.sweep.failures import Attempts, Cause, Kind, cause_of
 from cosweep.sweep.worker import Word
 
 WORKER_DIED = (
@@ -31,9 +31,9 @@ FULL = "ray::ImplicitFunc.train()\n  File x, line 1\nOSError: [Errno 28] No spac
     [
         (WORKER_DIED, Word.RUNNING, "", 5, Cause("its worker process died")),
         (WORKER_DIED, Word.RUNNING, "", 65, Cause("it did not end within resources.time_limit, 1m 00s")),
-        (WORKER_DIED, Word.RETIRING, "its process held 2 GB", 1, Cause("its process held 2 GB", counts=False)),
-        (UNAVAILABLE, Word.RUNNING, "", 65, Cause("its machine was lost", counts=False)),
-        (NODE_DIED, Word.RUNNING, "", 5, Cause("its machine was lost", counts=False)),
+        (WORKER_DIED, Word.RETIRING, "its process held 2 GB", 1, Cause("its process held 2 GB", Kind.NOBODY)),
+        (UNAVAILABLE, Word.RUNNING, "", 65, Cause("its machine was lost", Kind.MACHINE)),
+        (NODE_DIED, Word.RUNNING, "", 5, Cause("its machine was lost", Kind.MACHINE)),
         (MEMORY, Word.RUNNING, "", 5, Cause("its machine ran out of memory")),
         (
             FULL,
@@ -52,3 +52,29 @@ def test_the_cause_is_told_by_what_is_known(error: str, word: str, problem: str,
 
 def test_without_a_limit_no_time_is_too_long() -> None:
     assert cause_of(WORKER_DIED, Word.RUNNING, "", 1e9, None) == Cause("its worker process died")
+
+
+def test_a_crash_before_the_first_word_is_no_matter_of_time_or_of_an_earlier_attempt() -> None:
+    assert cause_of(WORKER_DIED, "", "", 1e9, 60) == Cause("its worker process died")
+    attempts = Attempts(limit=None)
+    for word in (Word.RUNNING, Word.RETIRING):
+        attempts.starts("a")
+        attempts.reports("a", word, "its process held 2 GB")
+    assert attempts.ended("a", WORKER_DIED) == (Cause("its process held 2 GB", Kind.NOBODY), 1)
+    attempts.starts("a")
+    assert attempts.ended("a", WORKER_DIED) == (Cause("its worker process died"), 1)
+
+
+def test_tries_are_counted_by_kind_and_by_trial() -> None:
+    attempts = Attempts(limit=None)
+    for trial, error, times in (
+        ("a", WORKER_DIED, 1),
+        ("a", NODE_DIED, 1),
+        ("a", WORKER_DIED, 2),
+        ("b", WORKER_DIED, 1),
+        ("a", UNAVAILABLE, 2),
+        ("a", WORKER_DIED, 3),
+    ):
+        attempts.starts(trial)
+        attempts.reports(trial, Word.RUNNING, "")
+        assert attempts.ended(trial, error)[1] == times

@@ -117,6 +117,7 @@ def outcome(workers: Workers, changes: dict[str, Any]) -> tuple[Any, ...]:
     try:
         run = run_trial(tiny_spec(**changes), dataset=digits(None if changes is BREAKS else 256), workers=workers)
         losses = [(probe.train_loss, probe.grad_cos) for probe in run]
+        assert run.workers is workers
         counted = [(p.step, p.train_acc, p.clean_acc, p.fgsm_acc, p.pgd_acc) for p in run.curve]
         return run.verdict, run.status, run.steps, run.final, counted, losses
     finally:
