@@ -90,6 +90,16 @@ def test_trials_that_always_crash_leak_or_fill_memory_fail_and_cost_the_others_n
     assert numbers(tmp_path) == reference
 
 
+def test_workers_that_die_before_a_trial_and_after_its_row_cost_nothing(tmp_path: Path, reference: Numbers) -> None:
+    faults = suffering(definition(tmp_path), "once-reset", "once-report")
+    code, output = run(tmp_path, "tiny.yaml", *LONGER, **faults)
+    assert code == 0, output
+    assert output.count("runs again (1 of 2): its worker process died") == 2
+    assert "4 done · 0 running · 0 left" in output
+    assert not list((tmp_path / "faults").iterdir())
+    assert numbers(tmp_path) == reference
+
+
 def test_a_machine_that_is_lost_and_one_that_comes_cost_nothing(
     tmp_path: Path, reference: Numbers, machines: Cluster
 ) -> None:

@@ -1,7 +1,8 @@
 """Makes trials fail, in every Python process that finds this file first: real hangs, crashes, leaks, full memory.
 
 ``FAULTS`` names a folder; a file ``KIND-BETA-SEED`` in it, beta in grey levels, has the trial with these suffer at its
-tenth step. With ``once-`` before its name it is removed first, so that the next attempt goes well.
+tenth step. With ``once-`` before its name it is removed first, so that the next attempt goes well. A process that finds
+``once-reset`` dies when it is to begin its second trial, one that finds ``once-report`` when it has written its rows.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ import importlib.util
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-MODULE, STEP = "cosweep.training.trainer", 10
+STEP = 10
 LEAKED: list[bytes] = []
 
 
@@ -57,13 +58,58 @@ def suffer(trainer: Any) -> None:
             act()
 
 
+def die_once(name: str) -> None:
+    mark = Path(os.environ["FAULTS"]) / f"once-{name}"
+    if mark.exists():
+        mark.unlink()
+        os._exit(1)
+
+
+def change_trainer(module: Any) -> None:
+    advance = module.Trainer.advance
+
+    def advance_or_suffer(self: Any) -> None:
+        if self.step == STEP:
+            suffer(self)
+        advance(self)
+
+    module.Trainer.advance = advance_or_suffer
+
+
+def change_reset(module: Any) -> None:
+    reset = module.FunctionTrainable.reset_config
+
+    def die_or_reset(self: Any, config: Any) -> Any:
+        die_once("reset")
+        return reset(self, config)
+
+    module.FunctionTrainable.reset_config = die_or_reset
+
+
+def change_checkpoints(module: Any) -> None:
+    remove = module.Checkpoints.remove
+
+    def die_or_remove(self: Any) -> None:
+        die_once("report")
+        remove(self)
+
+    module.Checkpoints.remove = die_or_remove
+
+
+CHANGES: dict[str, Callable[[Any], None]] = {
+    "cosweep.training.trainer": change_trainer,
+    "ray.tune.trainable.function_trainable": change_reset,
+    "cosweep.sweep.checkpoints": change_checkpoints,
+}
+
+
 class Finder(MetaPathFinder):
-    """Changes one module when it is imported."""
+    """Changes modules when they are imported."""
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
-        if name != MODULE:
+        change = CHANGES.pop(name, None)
+        if change is None:
             return None
-        sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
         assert spec is not None
         assert spec.loader is not None
@@ -71,14 +117,7 @@ class Finder(MetaPathFinder):
 
         def execute_and_change(module: ModuleType) -> None:
             execute(module)
-            advance = module.Trainer.advance
-
-            def advance_or_suffer(self: Any) -> None:
-                if self.step == STEP:
-                    suffer(self)
-                advance(self)
-
-            module.Trainer.advance = advance_or_suffer
+            change(module)
 
         spec.loader.exec_module = execute_and_change  # type: ignore[method-assign]
         return spec
