@@ -64,6 +64,7 @@ class Cluster:
         """A machine that is up; ``options`` are those of ``ray start``, which a command ``before`` it may start."""
         log = self.folder / f"machine{len(self.machines)}.log"
         command = [*before, RAY, "start", "--block", "--object-store-memory", str(OBJECT_STORE_BYTES), *options]
+        command += ["--dashboard-agent-listen-port", str(free_port())]  # its usual port is that of any other cluster's
         with log.open("wb") as output:
             machine = subprocess.Popen(
                 command,

@@ -12,14 +12,14 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from cosweep.results.query import run_query
 from cosweep.results.store import Store
+from cosweep.sweep.search_space import load_sweep
 from tests.integration.clusters import Cluster, cluster
 from tests.integration.processes import TINY, finish, run, start, wait_for
-from tests.integration.test_carry_on import LONGER, busy_workers, numbers
+from tests.integration.test_carry_on import LONGER, numbers
 
 pytestmark = pytest.mark.integration
 
@@ -134,18 +134,19 @@ def test_a_second_driver_is_refused_and_the_first_goes_on(
 
 def test_a_half_written_checkpoint_costs_time_only(tmp_path: Path, reference: Numbers) -> None:
     definition(tmp_path)
-    first = start(tmp_path, "tiny.yaml", *LONGER, *KEPT)
-    checkpoints = tmp_path / "results/checkpoints/sweep=tiny"
-    wait_for(lambda: list(checkpoints.glob("[!.]*.pt")) if checkpoints.exists() else [])
-    workers = busy_workers(first.pid)
-    first.kill()
-    first.communicate()
-    psutil.wait_procs(workers, timeout=60)  # they may keep another one before they end
-    for kept in checkpoints.glob("*.pt"):
-        kept.write_bytes(kept.read_bytes()[:1000])
-    code, output = run(tmp_path, "tiny.yaml", *LONGER, *KEPT)
+    folder = tmp_path / "results/checkpoints/sweep=tiny"
+    folder.mkdir(parents=True)
+    changes = [change for change in LONGER if change != "--set"]
+    trials = [spec.trial_id for spec in load_sweep(tmp_path / "tiny.yaml", changes).trials]
+    for trial in [*trials, "of-no-trial"]:
+        (folder / f"{trial}.pt").write_bytes(b"PK" * 500)
+    code, output = run(tmp_path, "tiny.yaml", *LONGER)
     assert code == 0, output
-    assert re.search(r"trial \w+ begins anew, since its checkpoint cannot be used: it is damaged or half", output)
+    for trial in trials:
+        assert (
+            f"trial {trial} begins anew, since its checkpoint cannot be used: it is damaged" in output
+        )
+    assert not list(folder.iterdir())
     assert numbers(tmp_path) == reference
 
 
