@@ -44,7 +44,7 @@ def start(folder: Path, *arguments: str, **environment: str) -> subprocess.Popen
     )
 
 
-def finish(process: subprocess.Popen[str], timeout: float = 240) -> tuple[int, str]:
+def finish(process: subprocess.Popen[str], timeout: float = 600) -> tuple[int, str]:
     """Exit code and output of a process."""
     output, _ = process.communicate(timeout=timeout)
     return process.returncode, output
