@@ -170,6 +170,7 @@ def mlflow_server(place: str, port: int) -> subprocess.Popen[bytes]:
     server = subprocess.Popen(
         [*command, "--host", "127.0.0.1", "--port", str(port)],
         env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"},
+        cwd=Path(place.removeprefix("sqlite:///")).parent,  # where it puts artifacts
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
