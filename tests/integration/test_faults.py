@@ -143,9 +143,7 @@ def test_a_half_written_checkpoint_costs_time_only(tmp_path: Path, reference: Nu
     code, output = run(tmp_path, "tiny.yaml", *LONGER)
     assert code == 0, output
     for trial in trials:
-        assert (
-            f"trial {trial} begins anew, since its checkpoint cannot be used: it is damaged" in output
-        )
+        assert f"trial {trial} begins anew, since its checkpoint cannot be used: it is damaged" in output
     assert not list(folder.iterdir())
     assert numbers(tmp_path) == reference
 
