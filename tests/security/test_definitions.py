@@ -67,7 +67,7 @@ def test_a_yaml_bomb_is_refused(text: str) -> None:
     "name",
     [
         "../x",
-        "/tmp/x",
+        "/x",
         "..",
         ".",
         ".hidden",

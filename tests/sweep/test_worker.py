@@ -87,7 +87,9 @@ def test_a_share_of_a_gpu_is_there_or_the_numbers_are_told(share: float, free: i
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="there is no share of a GPU to claim: torch finds no CUDA device here"
+)
 def test_a_share_of_a_real_gpu_is_kept_to() -> None:
     from cosweep.sweep.worker import claim_gpu_share
 
