@@ -2,40 +2,27 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import pickle
 import re
 import shutil
-import sqlite3
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from rich.console import Console
 from typer.testing import CliRunner
 
 from cosweep.cli import app
 from cosweep.errors import CosweepError
 from cosweep.results.compaction import compact_sweep
-from cosweep.results.query import run_query, to_csv
+from cosweep.results.query import run_query
 from cosweep.results.report import make_report, write_report
 from cosweep.results.schema import TABLES, table_from_rows
 from cosweep.results.store import Store
-from cosweep.sweep.mlflow_entry import fenced, literal, trial_entry
-from cosweep.sweep.mlflow_runs import SweepRuns
-from cosweep.sweep.tracking import stored_uri, sync_sweep
-from cosweep.terminal import SafeConsole
-from tests.browser import chromium
-from tests.results.rows import broken_row, curve, trial_row
-from tests.results.sweeps import write_sweep
-
-ESCAPES = "\x1b[2J\x1b]0;owned\x07\x9b31m\r\b\u202eback\u2028[bold red]not[/] [link=http://evil]x[/link]"
-SCRIPT = "</script></pre><script>window.owned=1</script><img src=x onerror=window.owned=1>\"'`{{7*7}}"
+from tests.results.rows import curve, trial_row
+from tests.security.hostile import ESCAPES, SCRIPT, good_record
 
 
 class Trap:
@@ -46,18 +33,6 @@ class Trap:
 
     def __reduce__(self) -> Any:
         return (Path.touch, (self.file,))
-
-
-@pytest.fixture(autouse=True)
-def _no_server_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    made = Store(tmp_path / "results")
-    write_sweep(made, epsilons=(64 / 255,), betas=(0.0, 16 / 255))
-    return made
 
 
 def cosweep(store: Store, *arguments: str) -> str:
@@ -195,10 +170,6 @@ def test_texts_of_a_row_are_only_texts(store: Store, tmp_path: Path) -> None:
         cosweep(store, *command)
 
 
-def good_record(store: Store) -> dict[str, Any]:
-    return store.sweep_record("made")
-
-
 @pytest.mark.parametrize(
     "change",
     [
@@ -244,196 +215,3 @@ def test_a_pulse_of_other_types_says_nothing(store: Store, tmp_path: Path, pulse
     (tmp_path / "results/pulses/made.json").write_text(json.dumps(said))
     assert store.pulse("made") == {}
     cosweep(store, "status")
-
-
-# --- terminal, spreadsheet, browser, MLflow ---------------------------------------------------------------------------
-
-
-def test_a_console_writes_out_what_would_command_the_terminal() -> None:
-    def printed(console: Console) -> str:
-        console.print(ESCAPES, markup=False)
-        assert isinstance(console.file, io.StringIO)
-        return console.file.getvalue()
-
-    wide: dict[str, Any] = {"width": 300, "force_terminal": True, "color_system": None, "highlight": False}
-    assert "\x1b[2J" in printed(Console(file=io.StringIO(), **wide))
-    safe = printed(SafeConsole(file=io.StringIO(), **wide))
-    assert r"\x1b[2J\x1b]0;owned" in safe
-    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e\u2028]", safe)
-    assert "[bold red]not[/]" in safe
-
-
-def test_colours_of_cosweep_itself_stay() -> None:
-    console = SafeConsole(file=io.StringIO(), force_terminal=True, color_system="standard")
-    console.print("[red]error:[/] x")
-    assert isinstance(console.file, io.StringIO)
-    assert console.file.getvalue() == "\x1b[31merror:\x1b[0m x\n"
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "=cmd|' /C calc'!A0",
-        "+cmd|' /C calc'!A0",
-        "-2+3+cmd|' /C calc'!A0",
-        "@SUM(1)",
-        "\t=1+1",
-        "\r=1+1",
-        " =1+1",
-        "\n=1",
-    ],
-)
-def test_no_cell_of_a_csv_is_a_formula(text: str) -> None:
-    table = pa.table({"error": [text], text: ["x"]})
-    head, row = csv.reader(io.StringIO(to_csv(table).decode(), newline=""))
-    assert head == ["error", row[0]]
-    assert row[0].replace("\n", "\r").removeprefix("'") == text.replace("\n", "\r")
-    assert row[0].startswith("'")
-
-
-def test_numbers_stay_numbers_in_csv() -> None:
-    table = pa.table({"a": [-0.5], "b": [-3], "c": ["-1"], "d": ["+2e-3"], "e": ["a=b"], "f": ["2026-01-01"]})
-    assert to_csv(table) == b"a,b,c,d,e,f\n-0.5,-3,-1,+2e-3,a=b,2026-01-01\n"
-
-
-@pytest.fixture
-def scripted(tmp_path: Path) -> Path:
-    """Report of a sweep that has HTML wherever a text can stand."""
-    store = Store(tmp_path / "scripted")
-    texts: dict[str, Any] = dict.fromkeys(
-        ("method", "model", "intervention", "host", "device", "versions", "co_reason"), SCRIPT
-    )
-    rows = write_sweep(store, methods=("fgsm",), **texts)
-    record = store.sweep_record("made")
-    store.write_trial("made", trial_row("e" * 12, status="failed", state=None, co=None, error=SCRIPT, **texts), [])
-    other = texts | {"method": f"other {SCRIPT}"}
-    store.write_trial("made", broken_row("d" * 12, spec_json=json.dumps({"a": SCRIPT}), **other), curve())
-    (tmp_path / f"scripted/trials/sweep=made/{'c' * 12}.parquet").write_bytes(SCRIPT.encode())
-    space = {SCRIPT: {SCRIPT: [SCRIPT]}}
-    source = f"# Question: {SCRIPT}\n{SCRIPT}"
-    ids = [*(str(row["trial_id"]) for row in rows), "e" * 12, "d" * 12]
-    axes = ["method", *record["axes"]]
-    store.write_sweep(
-        "made", {**record, "axes": axes, "trial_ids": ids, "space": space, "source": source, "command": SCRIPT}
-    )
-    write_report(store, make_report(store, "made"))
-    return tmp_path / "scripted/reports/made/report.html"
-
-
-def test_no_text_of_the_results_runs_in_the_report(scripted: Path) -> None:
-    with chromium() as browser:
-        page = browser.new_page(viewport={"width": 1200, "height": 900})
-        requests: list[str] = []
-        faults: list[str] = []
-        page.on("request", lambda request: requests.append(request.url))
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.goto(scripted.as_uri())
-        page.wait_for_selector("body[data-ready=true]", timeout=60_000)
-        for menu in ("axes", "slice", "groups", "which"):
-            for number in range(page.locator(f"#{menu} option").count()):
-                page.select_option(f"#{menu}", index=number)
-        assert page.evaluate("window.owned") is None
-        assert page.locator("img[src=x]").count() == 0
-        assert "<script>" in page.locator("#asked pre").inner_text()
-        assert "{{7*7}}" in page.locator("#failures").inner_text() or "{{7*7}}" in page.content()
-        assert [url for url in requests if not url.startswith(("file:", "data:", "blob:"))] == []
-        assert faults == []
-
-
-def test_pictures_of_the_report_hold_no_script(scripted: Path) -> None:
-    pictures = list(scripted.parent.glob("*.svg"))
-    assert pictures
-    for picture in pictures:
-        elements = list(ElementTree.parse(picture).iter())
-        assert [e.tag for e in elements if re.search("(script|foreignObject|}a)$", e.tag)] == []
-        attributes = [item for e in elements for item in e.attrib.items()]
-        assert [name for name, _ in attributes if name.startswith("on")] == []
-        assert [
-            to for name, to in attributes if name.endswith("href") and not to.startswith(("#", "data:image/"))
-        ] == []
-
-
-def test_notes_for_mlflow_show_texts_as_they_are() -> None:
-    evil = "![x](http://evil/x.png) <img src=x> **b** [a](javascript:x) http://evil\n# head"
-    assert not re.search(r"(?<!\\)[!\[\]():*#]|<|\n", literal(evil))
-    assert fenced(f"a\n```\n{evil}\n````", "yaml").splitlines()[0] == "`````yaml"
-    note = trial_entry(broken_row("a", error=f"```\n{evil}", co_reason=evil), [], []).tags["mlflow.note.content"]
-    assert note.count("````") == 2
-    assert "\n# head" not in note.split("````")[0]
-
-
-# --- where results may send what --------------------------------------------------------------------------------------
-
-
-def test_a_password_goes_to_no_server_that_only_the_results_name(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    store.write_sweep("made", {**good_record(store), "mlflow_uri": "http://evil:5000"})
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    assert stored_uri(store, "made") == "http://evil:5000"
-    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "x")
-    with pytest.raises(CosweepError, match=r"would be sent MLFLOW_TRACKING_PASSWORD; if it is yours, set"):
-        stored_uri(store, "made")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://evil:5000")
-    assert stored_uri(store, "made") == "http://evil:5000"
-
-
-@pytest.mark.parametrize(
-    "place", ["mlflow-artifacts:/../../outside", "mlflow-artifacts://../../outside", "{folder}/outside"]
-)
-def test_no_database_of_mlflow_names_a_place_outside_for_the_report(store: Store, tmp_path: Path, place: str) -> None:
-    uri = f"sqlite:///{store.local_path}/mlflow.db"
-    sync_sweep(store, "made", uri)
-    with sqlite3.connect(f"{store.local_path}/mlflow.db") as database:
-        database.execute("UPDATE runs SET artifact_uri = ?", (place.format(folder=tmp_path),))
-    with pytest.raises(CosweepError, match="wants the report in"):
-        sync_sweep(store, "made", uri)
-    assert not (tmp_path / "outside").exists()
-    assert SweepRuns(store, "made", uri).missing() == 0
-
-
-# --- SQL -------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "sql",
-    [
-        "SELECT * FROM read_text('{file}')",
-        "SELECT * FROM read_blob('{file}')",
-        "SELECT * FROM read_csv('{file}')",
-        "SELECT * FROM '{file}'",
-        "SELECT * FROM glob('{folder}/*')",
-        "SELECT * FROM sniff_csv('{file}')",
-        "COPY trials TO '{folder}/out.csv'",
-        "COPY trials TO '/dev/stdout'",
-        "EXPORT DATABASE '{folder}/out'",
-        "ATTACH '{folder}/x.db'",
-        "INSTALL httpfs",
-        "LOAD httpfs",
-        "LOAD '{folder}/evil.duckdb_extension'",
-        "SELECT * FROM sqlite_scan('{file}', 'x')",
-        "CREATE PERSISTENT SECRET s (TYPE s3, KEY_ID 'a', SECRET 'b')",
-        "SELECT getenv('HOME')",
-        "SET enable_external_access = true",
-        "RESET enable_external_access",
-        "SET lock_configuration = false",
-        "SET python_enable_replacements = true",
-        "SET autoinstall_known_extensions = true",
-        "SET temp_directory = '{folder}'",
-        "PRAGMA enable_profiling = 'json'",
-        "PRAGMA profiling_output = '{folder}/p.json'",
-        "PRAGMA log_query_path = '{folder}/q.log'",
-        "CALL enable_logging(storage = 'file', storage_path = '{folder}/logs')",
-        "CREATE MACRO f() AS TABLE FROM read_text('{file}'); FROM f()",
-        "SELECT * FROM query('COPY trials TO ''{folder}/z.csv''')",
-        "SELECT 1; COPY trials TO '{folder}/out.csv'",
-        "SELECT * FROM store",
-        "SELECT * FROM table",
-    ],
-)
-def test_no_statement_leaves_the_views(store: Store, tmp_path: Path, sql: str) -> None:
-    file = tmp_path / "secret.csv"
-    file.write_text("a\n1\n")
-    before = sorted(tmp_path.rglob("*"))
-    refused = "(?i)permission|disabled|locked|cannot|does not exist|expected|syntax|not in the catalog"
-    with pytest.raises(CosweepError, match=refused):
-        run_query(store, sql.format(file=file, folder=tmp_path))
-    assert sorted(tmp_path.rglob("*")) == before
