@@ -28,7 +28,7 @@ class Kind(StrEnum):
 
     Attributes:
         TRIAL: The trial's, perhaps.
-        MACHINE: Its machine's.
+        MACHINE: Its machine's, or that of what the machine needs.
         NOBODY: It had not begun.
     """
 
@@ -54,7 +54,7 @@ def cause_of(error: str, word: str, problem: str, seconds: float, limit: float |
         error: Its text, as Tune has it.
         word: What the worker reported last in this attempt; empty if it did not.
         problem: What it reported with that.
-        seconds: Since the worker began.
+        seconds: Since it began the trial.
         limit: On those.
     """
     if word == Word.RETIRING:
@@ -64,8 +64,11 @@ def cause_of(error: str, word: str, problem: str, seconds: float, limit: float |
     if _MACHINE_FULL.search(error):
         return Cause("its machine ran out of memory")
     if not _PROCESS_DIED.search(error):
+        reason = error.strip().splitlines()[-1] if error.strip() else "no reason known"
+        if word == Word.HELD:
+            return Cause(f"it could not begin: {reason}", Kind.MACHINE)
         what = "its results could not be written" if word == Word.WAITING else "its worker failed"
-        return Cause(f"{what}: {error.strip().splitlines()[-1] if error.strip() else 'no reason known'}")
+        return Cause(f"{what}: {reason}")
     if limit is not None and word == Word.RUNNING and seconds >= limit:
         return Cause(f"it did not end within resources.time_limit, {format_seconds(limit)}")
     return Cause("its worker process died")
@@ -94,14 +97,14 @@ class Attempts:
 
     def reports(self, trial_id: str, word: str, problem: str) -> None:
         """A worker says how it goes."""
-        if trial_id not in self._last:
+        if word == Word.RUNNING and self._last.get(trial_id, ("", ""))[0] != Word.RUNNING:
             self._began[trial_id] = time.monotonic()
         self._last[trial_id] = word, problem
 
     def ended(self, trial_id: str, error: str) -> tuple[Cause, int]:
         """Why an attempt came to nothing, and how many did for causes of that kind."""
         word, problem = self._last.pop(trial_id, ("", ""))
-        seconds = time.monotonic() - self._began.get(trial_id, time.monotonic())
+        seconds = time.monotonic() - self._began.pop(trial_id, time.monotonic())
         cause = cause_of(error, word, problem, seconds, self._limit)
         lost = self._lost.setdefault(trial_id, Counter())
         lost[cause.kind] += 1

@@ -27,6 +27,11 @@ from cosweep.training import TrialSpec
 
 _IDLE_SECONDS = 60.0
 """After this long without any trial running, it is told what is waited for."""
+_WAITS = {
+    Word.HELD: ("waits to begin until the results location answers", "the results location answers"),
+    Word.WAITING: ("has ended and waits until its results can be written", "its results are written now"),
+}
+"""What a trial waits for that says one of these words, and what is told when it goes on."""
 
 
 class Monitor(Callback):  # type: ignore[misc]
@@ -55,7 +60,7 @@ class Monitor(Callback):  # type: ignore[misc]
         self._store, self._sweep, self._hashes = store, sweep.name, hashes
         self._tracker, self._resources = tracker, sweep.resources
         self._attempts = Attempts(sweep.resources.time_limit)
-        self._waiting: set[str] = set()
+        self._waiting: dict[str, Word] = {}
         self._idle = Timer(_IDLE_SECONDS)
         self._pulse: Pulse | None = None
 
@@ -87,14 +92,12 @@ class Monitor(Callback):  # type: ignore[misc]
         self._tell_problem(_id(trial), word, problem)
 
     def _tell_problem(self, trial_id: str, word: str, problem: str) -> None:
-        if word == Word.WAITING:
-            if trial_id not in self._waiting:
-                self.display.note(f"trial {trial_id} has ended and waits until its results can be written: {problem}")
-            self._waiting.add(trial_id)
-            return
-        if trial_id in self._waiting:
-            self._waiting.remove(trial_id)
-            self.display.note(f"trial {trial_id}: its results are written now")
+        if (before := self._waiting.get(trial_id)) != word:
+            if before is not None:
+                self.display.note(f"trial {trial_id}: {_WAITS[self._waiting.pop(trial_id)][1]}")
+            if word in _WAITS:
+                self._waiting[trial_id] = Word(word)
+                self.display.note(f"trial {trial_id} {_WAITS[Word(word)][0]}: {problem}")
         if problem and word == Word.RUNNING:
             self.display.note(f"trial {trial_id} {problem}")
 
@@ -117,7 +120,7 @@ class Monitor(Callback):  # type: ignore[misc]
 
     def _lose(self, trial: Any) -> tuple[Cause, int]:
         self._tally.running.pop(trial.trial_id, None)
-        self._waiting.discard(_id(trial))
+        self._waiting.pop(_id(trial), None)
         return self._attempts.ended(_id(trial), error_of(trial))
 
     def _tell_retry(self, trial: Any, cause: Cause, times: int) -> None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import ray
 import torch
@@ -37,8 +37,9 @@ REPORT_SECONDS = 5.0
 REPORTS_PER_SECOND = 50.0
 """Of all trials together: the driver takes some milliseconds for a report, and its trial waits until it is done."""
 STORE_PATIENCE_SECONDS = 900.0
-"""How long a finished trial waits for a location that takes no rows, before it is given up."""
+"""How long a trial waits for a location that does not answer or takes no rows, before its attempt is given up."""
 _LONGEST_PAUSE_SECONDS = 30.0
+T = TypeVar("T")
 
 _growth = Growth()
 
@@ -149,11 +150,13 @@ def declined(config: Mapping[str, Any], setting: Setting) -> bool:
     """Whether a trial needs no worker any more, which is then reported: its row is there, or it was given up.
 
     Raises:
-        CosweepError: If the results location is not on this machine.
+        OSError, CosweepError: If the results location is not there for long.
     """
-    store = Store(setting.results)
-    store.check_made()
-    status = config["trial"].get(ENDED) or finished_status(store, setting.sweep, config["trial"]["id"])
+
+    def kept() -> str:
+        return finished_status(_opened(setting), setting.sweep, config["trial"]["id"])
+
+    status = config["trial"].get(ENDED) or _patiently(kept, {"status": Word.HELD})
     if status:
         tune.report({"status": status})
     return bool(status)
@@ -173,7 +176,11 @@ def checkpoints_of(setting: Setting, spec: TrialSpec) -> Checkpoints:
 
 def end(setting: Setting, ended: Ended, checkpoints: Checkpoints) -> None:
     """Keep what a trial left, and report that it has ended."""
-    _keep(lambda: _write(setting, ended), ended.progress)
+    row = ended.row | {"workers": setting.resources.workers}
+    _patiently(
+        lambda: _opened(setting).write_trial(setting.sweep, row, ended.curve, ended.snapshots),
+        ended.progress | {"status": Word.WAITING},
+    )
     checkpoints.remove()
     tune.report(ended.progress | {"status": ended.row["status"]})
 
@@ -209,25 +216,28 @@ def _trials_at_once(resources: ResourcesSpec) -> float:
     return float(cluster.get("CPU", 0.0)) / resources.cpu / workers
 
 
-def _write(setting: Setting, ended: Ended) -> None:
-    row = ended.row | {"workers": setting.resources.workers}
+def _opened(setting: Setting) -> Store:
+    """The sweep's results, which must be there."""
     store = Store(setting.results)
     store.check_made()
-    store.write_trial(setting.sweep, row, ended.curve, ended.snapshots)
+    return store
 
 
-def _keep(write: Callable[[], None], progress: Mapping[str, object]) -> None:
-    """Write, and again for some minutes if the location gives trouble: a trial's rows cost more than the wait."""
+def _patiently(act: Callable[[], T], word: dict[str, object]) -> T:
+    """Use the results location, and again for some minutes if it gives trouble: a trial costs more than the wait.
+
+    Args:
+        act: What to do.
+        word: To report while it waits, beside the trouble.
+    """
     began, pause = time.monotonic(), 1.0
     while True:
         try:
-            write()
-            return
+            return act()
         except (OSError, CosweepError) as error:
-            waited = time.monotonic() - began
-            if waited > STORE_PATIENCE_SECONDS:
+            if time.monotonic() - began > STORE_PATIENCE_SECONDS:
                 raise
-            tune.report({**progress, "status": Word.WAITING, "problem": str(error)})
+            tune.report(word | {"problem": str(error)})
         time.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 

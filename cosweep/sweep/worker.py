@@ -26,12 +26,14 @@ class Word(StrEnum):
 
     Attributes:
         RUNNING: It is being trained or evaluated.
+        HELD: It has not begun, since the results location gives trouble.
         WAITING: It has ended, and its rows cannot be written yet.
         OUT_OF_MEMORY: It did not fit beside others; it is to run again, alone.
         RETIRING: It has not begun: the process holds memory of earlier trials, and ends to give it back.
     """
 
     RUNNING = "running"
+    HELD = "held"
     WAITING = "waiting"
     OUT_OF_MEMORY = "out_of_memory"
     RETIRING = "retiring"

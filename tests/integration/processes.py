@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -42,6 +45,22 @@ def start(folder: Path, *arguments: str, **environment: str) -> subprocess.Popen
         text=True,
         start_new_session=True,
     )
+
+
+@contextmanager
+def watched(process: subprocess.Popen[str]) -> Iterator[list[str]]:
+    """What a process prints, as it comes; the process ends with the context at the latest."""
+    lines: list[str] = []
+    assert process.stdout is not None
+    reader = threading.Thread(target=lines.extend, args=(process.stdout,), daemon=True)
+    reader.start()
+    try:
+        yield lines
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        reader.join(30)
 
 
 def finish(process: subprocess.Popen[str], timeout: float = 600) -> tuple[int, str]:

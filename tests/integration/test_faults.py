@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import tempfile
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from cosweep.results.query import run_query
 from cosweep.results.store import Store
 from cosweep.sweep.search_space import load_sweep
 from tests.integration.clusters import Cluster, cluster
-from tests.integration.processes import TINY, finish, run, start, wait_for
+from tests.integration.processes import TINY, finish, run, start, wait_for, watched
 from tests.integration.test_carry_on import LONGER, numbers
 
 pytestmark = pytest.mark.integration
@@ -171,19 +170,15 @@ def test_a_full_disk_delays_results_and_loses_none(tmp_path: Path, reference: Nu
     place = f"results.root={small_disk}/results"
     mlflow = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db"}
     driver = start(definition(tmp_path), "tiny.yaml", *LONGER, "--set", place, **mlflow)
-    lines: list[str] = []
-    assert driver.stdout is not None
-    reader = threading.Thread(target=lines.extend, args=(driver.stdout,))
-    reader.start()
-    wait_for(lambda: (small_disk / "results/sweeps/tiny.json").exists())
-    filler = small_disk / "filler"
-    with pytest.raises(OSError, match="No space left"):
-        fill(filler)
-    waits = r"trial \w+ has ended and waits until its results can be written: .*No space left"
-    wait_for(lambda: re.search(waits, "".join(lines)))
-    filler.unlink()
-    assert driver.wait(240) == 0, "".join(lines)
-    reader.join()
+    with watched(driver) as lines:
+        wait_for(lambda: (small_disk / "results/sweeps/tiny.json").exists())
+        filler = small_disk / "filler"
+        with pytest.raises(OSError, match="No space left"):
+            fill(filler)
+        waits = r"trial \w+ has ended and waits until its results can be written: .*No space left"
+        wait_for(lambda: re.search(waits, "".join(lines)))
+        filler.unlink()
+        assert driver.wait(240) == 0, "".join(lines)
     output = "".join(lines)
     assert re.search(r"trial \w+: its results are written now", output)
     assert "runs again" not in output

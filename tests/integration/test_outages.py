@@ -22,7 +22,7 @@ from moto.server import ThreadedMotoServer
 from cosweep.results.query import run_query
 from cosweep.results.store import Store
 from cosweep.sweep.tracking import sync_sweep
-from tests.integration.processes import CLOCKS, TINY, finish, start, wait_for
+from tests.integration.processes import CLOCKS, TINY, finish, start, wait_for, watched
 from tests.integration.test_carry_on import LONGER
 from tests.integration.test_faults import Numbers, definition, reference
 from tests.integration.test_tracking import children, free_port
@@ -41,7 +41,7 @@ class Door(socketserver.ThreadingTCPServer):
 
     def __init__(self, host: str, port: int) -> None:
         super().__init__(("127.0.0.1", 0), Passage)
-        self.target, self.is_shut, self.refused = (host, port), False, 0
+        self.target, self.is_shut = (host, port), False
         self.open: set[socket.socket] = set()
 
     def shut(self) -> None:
@@ -60,11 +60,8 @@ class Passage(socketserver.BaseRequestHandler):
     def handle(self) -> None:
         """Pass bytes on both ways until one side ends."""
         if self.server.is_shut:
-            self.server.refused += 1
             self.request.recv(65536)
-            self.request.sendall(
-                b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-            )
+            self.request.sendall(BROKEN)
             return
         with socket.create_connection(self.server.target) as behind:
             self.server.open |= {behind, self.request}
@@ -112,20 +109,17 @@ def test_a_bucket_that_fails_for_a_while_delays_results_and_loses_none(
 ) -> None:
     root = f"s3://bucket/run?endpoint_override=127.0.0.1:{door.server_address[1]}&scheme=http"
     driver = start(definition(tmp_path), "tiny.yaml", *LONGER, "--set", f"results.root={root}")
-    store = Store(root)
-    wait_for(lambda: store.files.names("sweeps"))
-    lines: list[str] = []
-    assert driver.stdout is not None
-    reader = threading.Thread(target=lines.extend, args=(driver.stdout,))
-    reader.start()
-    wait_for(lambda: "running" in "".join(lines))
-    door.shut()
-    wait_for(lambda: re.search(r"has ended and waits until its results can be written", "".join(lines)))
-    door.is_shut = False
-    assert driver.wait(240) == 0, "".join(lines)
-    reader.join()
+    with watched(driver) as lines:
+        wait_for(lambda: "4 to run" in "".join(lines))
+        door.shut()
+        wait_for(lambda: "waits to begin until the results location answers" in "".join(lines))
+        door.is_shut = False
+        wait_for(lambda: re.search(r"trial \w+: the results location answers", "".join(lines)))
+        door.shut()
+        wait_for(lambda: "has ended and waits until its results can be written" in "".join(lines))
+        door.is_shut = False
+        assert driver.wait(240) == 0, "".join(lines)
     output = "".join(lines)
-    assert door.refused > 5
     assert re.search(r"trial \w+: its results are written now", output)
     assert "runs again" not in output
     assert "Traceback" not in output

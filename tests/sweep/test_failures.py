@@ -42,6 +42,13 @@ FULL = "ray::ImplicitFunc.train()\n  File x, line 1\nOSError: [Errno 28] No spac
             5,
             Cause("its results could not be written: OSError: [Errno 28] No space left on device"),
         ),
+        (
+            FULL,
+            Word.HELD,
+            "",
+            5,
+            Cause("it could not begin: OSError: [Errno 28] No space left on device", Kind.MACHINE),
+        ),
         (FULL, Word.RUNNING, "", 5, Cause("its worker failed: OSError: [Errno 28] No space left on device")),
         ("", "", "", 0, Cause("its worker failed: no reason known")),
     ],
