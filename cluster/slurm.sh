@@ -22,8 +22,9 @@ export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT="${RAY_SYMMETRIC_RUN_CLUSTER_WAIT_
 
 outcome="$(mktemp)"
 # shellcheck disable=SC2016  # the inner shell expands them
+# --cpu-bind=none: a node's one task is Ray, whose workers are to use all cores, not the one a task is bound to.
 # --wait: the first node ends with the sweep, the others would notice a minute later.
-srun --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" --wait=10 \
+srun --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" --cpu-bind=none --wait=10 \
     ray symmetric-run \
     --address "$address" \
     --min-nodes "$SLURM_JOB_NUM_NODES" \

@@ -14,7 +14,7 @@ from pathlib import Path
 import psycopg
 
 from tests.cluster.programs import absent
-from tests.integration.test_tracking import free_port
+from tests.servers import free_port
 
 
 def _programs() -> Path:

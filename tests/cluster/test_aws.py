@@ -12,12 +12,12 @@ import boto3
 import jsonschema
 import pytest
 import yaml
-from moto.server import ThreadedMotoServer
 from ray.autoscaler._private.aws.config import bootstrap_aws
 from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 from tests.cluster.files import CLUSTER, pinned
+from tests.servers import aws
 
 FILE = CLUSTER / "aws.yaml"
 
@@ -30,11 +30,8 @@ def written() -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     """A made-up AWS; one for all tests, since Ray keeps its connections."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with aws() as endpoint:
+        yield f"http://{endpoint}"
 
 
 @pytest.fixture

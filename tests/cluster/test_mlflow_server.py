@@ -18,7 +18,6 @@ import psycopg
 import pytest
 from mlflow import MlflowClient
 from mlflow.server import get_app_client
-from moto.server import ThreadedMotoServer
 from typer.testing import CliRunner
 
 from cosweep.cli import app
@@ -28,8 +27,8 @@ from cosweep.sweep.tracking import sync_sweep
 from tests.cluster.files import CLUSTER
 from tests.cluster.postgresql import postgresql
 from tests.integration.processes import wait_for
-from tests.integration.test_tracking import free_port
 from tests.results.sweeps import write_sweep
+from tests.servers import aws, free_port
 
 pytestmark = pytest.mark.integration
 
@@ -42,13 +41,10 @@ AWS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
     """Endpoint of an object store that has the bucket ``mlflow-of-tests``."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
-    s3(endpoint).create_bucket(Bucket="mlflow-of-tests")
-    yield endpoint
-    server.stop()
+    with aws() as address:
+        endpoint = f"http://{address}"
+        s3(endpoint).create_bucket(Bucket="mlflow-of-tests")
+        yield endpoint
 
 
 def s3(endpoint: str) -> boto3.client:

@@ -51,7 +51,7 @@ def test_a_sweep_runs_on_all_nodes_of_an_allocation(tmp_path: Path) -> None:
     assert "4 to run, 2 at once" in done.stdout
     assert set(Store(tmp_path / "results").trials("tiny")["host"].to_pylist()) == {"one", "two"}
     (asked,) = (tmp_path / "srun.log").read_text().splitlines()
-    assert asked.startswith("srun --nodes=2 --ntasks=2 --wait=10 ray symmetric-run ")
+    assert asked.startswith("srun --nodes=2 --ntasks=2 --cpu-bind=none --wait=10 ray symmetric-run ")
     assert not re.search("[0-9a-f]{64}", asked), "the token is on the command line"
 
 

@@ -13,7 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+import psutil
+
+from cosweep.results.query import run_query
+from cosweep.results.store import Store
+
 T = TypeVar("T")
+Numbers = tuple[list[str], list[str]]
 
 TINY = """
 name: tiny
@@ -30,6 +36,9 @@ space:
   seed: {grid: [0, 1]}
 """
 
+# Long enough that a fault finds trials running, short enough to wait for.
+LONGER = ["--set", "trial.optimizer.epochs=30", "--set", "trial.probe.every=5"]
+
 # Columns that differ between two runs of one spec.
 CLOCKS = "train_seconds, probe_seconds, diagnostic_seconds, eval_seconds, wall_seconds, started_at, finished_at"
 
@@ -45,6 +54,22 @@ def start(folder: Path, *arguments: str, **environment: str) -> subprocess.Popen
         text=True,
         start_new_session=True,
     )
+
+
+def numbers(store: Store) -> Numbers:
+    """Trials and curves of all sweeps, without what differs between two runs of one spec."""
+    trials = run_query(store, f"SELECT * EXCLUDE ({CLOCKS}) FROM trials ORDER BY trial_id").to_pylist()
+    curves = run_query(store, "SELECT * FROM curves ORDER BY trial_id, step").to_pylist()
+    return [repr(row) for row in trials], [repr(row) for row in curves]
+
+
+def workers_of(driver: int, title: str) -> list[psutil.Process]:
+    """Ray's processes below a driver whose title begins so; none if it has ended."""
+    try:
+        family = psutil.Process(driver).children(recursive=True)
+        return [process for process in family if "".join(process.cmdline()).startswith(title)]
+    except psutil.NoSuchProcess:
+        return []
 
 
 @contextmanager

@@ -9,54 +9,22 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cosweep.results.query import run_query
 from cosweep.results.store import Store
-from tests.integration.processes import CLOCKS, TINY, finish, run, start, wait_for
+from tests.integration.processes import LONGER, TINY, Numbers, finish, numbers, run, start, wait_for, workers_of
 
 pytestmark = pytest.mark.integration
-
-# Long enough that a kill finds trials running, short enough to wait for.
-LONGER = ["--set", "trial.optimizer.epochs=30", "--set", "trial.probe.every=5"]
-
-
-@pytest.fixture(scope="module")
-def reference(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[object], list[object]]:
-    """Trials and curves of a sweep that nobody disturbs."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    (folder / "tiny.yaml").write_text(TINY)
-    code, output = run(folder, "tiny.yaml", *LONGER)
-    assert code == 0, output
-    return numbers(folder)
-
-
-def numbers(folder: Path) -> tuple[list[object], list[object]]:
-    store = Store(folder / "results")
-    trials = run_query(store, f"SELECT * EXCLUDE ({CLOCKS}) FROM trials ORDER BY trial_id").to_pylist()
-    curves = run_query(store, "SELECT * FROM curves ORDER BY trial_id, step").to_pylist()
-    return [repr(row) for row in trials], [repr(row) for row in curves]
 
 
 def rows(folder: Path) -> list[Path]:
     return list((folder / "results/trials").glob("sweep=*/[!.]*.parquet"))
 
 
-def busy_workers(driver: int) -> list[psutil.Process]:
-    """Ray's worker processes of a driver that run a trial."""
-    try:
-        family = psutil.Process(driver).children(recursive=True)
-        return [p for p in family if "".join(p.cmdline()).startswith("ray::ImplicitFunc.train")]
-    except psutil.NoSuchProcess:
-        return []
-
-
 def wait_for_busy(folder: Path, driver: int) -> list[psutil.Process]:
     """Wait for a first result with trials still running; the workers that run them."""
-    return wait_for(lambda: busy_workers(driver) if rows(folder) else [])
+    return wait_for(lambda: workers_of(driver, "ray::ImplicitFunc.train") if rows(folder) else [])
 
 
-def test_a_killed_driver_carries_on_with_the_same_command(
-    tmp_path: Path, reference: tuple[list[object], list[object]]
-) -> None:
+def test_a_killed_driver_carries_on_with_the_same_command(tmp_path: Path, reference: Numbers) -> None:
     (tmp_path / "tiny.yaml").write_text(TINY)
     driver = start(tmp_path, "tiny.yaml", *LONGER)
     workers = wait_for_busy(tmp_path, driver.pid)
@@ -71,18 +39,16 @@ def test_a_killed_driver_carries_on_with_the_same_command(
     assert f"{len(kept)} done before" in output
     after = {path.name: path.stat().st_mtime_ns for path in rows(tmp_path)}
     assert kept.items() <= after.items()
-    assert numbers(tmp_path) == reference
+    assert numbers(Store(tmp_path / "results")) == reference
 
 
-def test_a_killed_worker_costs_its_trial_a_second_run_only(
-    tmp_path: Path, reference: tuple[list[object], list[object]]
-) -> None:
+def test_a_killed_worker_costs_its_trial_a_second_run_only(tmp_path: Path, reference: Numbers) -> None:
     (tmp_path / "tiny.yaml").write_text(TINY)
     driver = start(tmp_path, "tiny.yaml", *LONGER)
     wait_for_busy(tmp_path, driver.pid)[0].kill()
     code, output = finish(driver)
     assert code == 0, output
-    assert numbers(tmp_path) == reference
+    assert numbers(Store(tmp_path / "results")) == reference
 
 
 def test_an_interrupted_sweep_ends_cleanly_and_says_how_to_carry_on(tmp_path: Path) -> None:
@@ -96,9 +62,7 @@ def test_an_interrupted_sweep_ends_cleanly_and_says_how_to_carry_on(tmp_path: Pa
     assert "Traceback" not in output
 
 
-def test_one_trial_alone_gives_the_numbers_it_gave_beside_others(
-    tmp_path: Path, reference: tuple[list[object], list[object]]
-) -> None:
+def test_one_trial_alone_gives_the_numbers_it_gave_beside_others(tmp_path: Path, reference: Numbers) -> None:
     (tmp_path / "tiny.yaml").write_text(TINY)
     code, output = run(
         tmp_path,
@@ -110,7 +74,7 @@ def test_one_trial_alone_gives_the_numbers_it_gave_beside_others(
         "space.interventions.0.beta.grid=[24/255]",
     )
     assert code == 0, output
-    trials, curves = numbers(tmp_path)
+    trials, curves = numbers(Store(tmp_path / "results"))
     assert len(trials) == 1
     assert set(trials) <= set(reference[0])
     assert set(curves) <= set(reference[1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -98,6 +99,17 @@ def test_a_gpu_that_torch_cannot_use_is_told_before_any_trial(folder: Path, head
     assert code == 2, output
     assert "offers a GPU to Ray, and torch finds no CUDA device there" in output
     assert not Store(folder / "results").sweeps()
+
+
+def test_a_clock_that_is_off_is_told_and_changes_no_outcome(folder: Path, head: Cluster) -> None:
+    off = ("env", f"PYTHONPATH={Path(__file__).parent / 'faults'}", "CLOCK_AHEAD=100")
+    machine = head.add("--num-cpus", "1", before=off)
+    code, output = run(folder, "tiny.yaml", **head.environment)
+    head.kill(machine)
+    assert code == 0, output
+    (ahead,) = re.findall(r"note: the clock of machine \S+ is (\d+) s ahead; started_at and finished_at", output)
+    assert 60 < int(ahead) <= 100
+    assert "4 done · 0 running · 0 left" in output
 
 
 def test_a_machine_that_does_not_see_the_results_is_told_before_any_trial(folder: Path, head: Cluster) -> None:

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import psutil
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Locator, Page
 
 from cosweep.results.store import Store
 from cosweep.sweep.tracking import sync_sweep
 from tests.browser import chromium
 from tests.integration.processes import wait_for
-from tests.integration.test_tracking import free_port
 from tests.results.sweeps import write_sweep
+from tests.servers import free_port
 
 pytestmark = pytest.mark.integration
 
@@ -82,16 +82,23 @@ def links(ui: subprocess.Popen[bytes], output: Path) -> dict[str, str]:
     return dict(_LINK.findall(output.read_text()))
 
 
+def cells(row: Locator) -> list[str]:
+    """Texts of a row from left to right."""
+    order = "(a, b) => a.getAttribute('aria-colindex') - b.getAttribute('aria-colindex')"
+    found: list[str] = row.locator("[role=gridcell]").evaluate_all(f"all => all.sort({order}).map(c => c.innerText)")
+    return found
+
+
 def test_the_table_shows_names_states_and_breaking_points(browser: Browser, links: dict[str, str]) -> None:
     shown = Shown(browser, links["trials"])
     rows = shown.page.locator(".ag-center-cols-container .ag-row")
     rows.nth(20).wait_for(timeout=60_000)
-    # The grid fills its columns after its rows, and keeps rows in the order in which it made them.
+    # The grid fills its columns after its rows, and keeps rows and cells in the order in which it made them.
     header, first = shown.page.locator(".ag-header"), shown.page.locator(".ag-center-cols-container [row-index='0']")
     columns = {"state", "co_step", "pgd_acc", "robust_acc", "epsilon", "beta", "seed"}
     wait_for(lambda: columns <= set(header.inner_text().split("\n")), 60)
-    wait_for(lambda: first.inner_text().split("\n")[:2] == ["co", "50"], 60)
-    assert {"64/255", "16/255"} <= set(first.inner_text().split("\n"))
+    wait_for(lambda: cells(first)[:2] == ["co", "50"], 60)
+    assert {"64/255", "16/255"} <= set(cells(first))
     names = shown.page.locator(".ag-pinned-left-cols-container").inner_text()
     assert "epsilon 80/255 beta 16/255 seed 0" in names
     assert shown.page.get_by_text("matching runs").inner_text() == "30 matching runs"

@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
 import socket
 import socketserver
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from urllib.request import urlopen
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
-from cosweep.results.query import run_query
 from cosweep.results.store import Store
 from cosweep.sweep.tracking import sync_sweep
-from tests.integration.processes import CLOCKS, TINY, finish, start, wait_for, watched
-from tests.integration.test_carry_on import LONGER
-from tests.integration.test_faults import Numbers, definition, reference
-from tests.integration.test_tracking import children, free_port
+from tests.integration.processes import LONGER, TINY, Numbers, finish, numbers, start, wait_for, watched
+from tests.servers import aws, free_port, logged_trials, mlflow_server
 
 pytestmark = pytest.mark.integration
-__all__ = ["reference"]  # the fixture
-
 
 BROKEN = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
@@ -87,28 +76,21 @@ def door(monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    boto3.client("s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1").create_bucket(Bucket="bucket")
-    made = Door(host, port)
-    threading.Thread(target=made.serve_forever, daemon=True).start()
-    yield made
-    made.shutdown()
-    server.stop()
-
-
-def numbers(store: Store) -> Numbers:
-    trials = run_query(store, f"SELECT * EXCLUDE ({CLOCKS}) FROM trials ORDER BY trial_id").to_pylist()
-    curves = run_query(store, "SELECT * FROM curves ORDER BY trial_id, step").to_pylist()
-    return [repr(row) for row in trials], [repr(row) for row in curves]
+    with aws() as endpoint:
+        boto3.client("s3", endpoint_url=f"http://{endpoint}", region_name="us-east-1").create_bucket(Bucket="bucket")
+        host, _, port = endpoint.partition(":")
+        made = Door(host, int(port))
+        threading.Thread(target=made.serve_forever, daemon=True).start()
+        yield made
+        made.shutdown()
 
 
 def test_a_bucket_that_fails_for_a_while_delays_results_and_loses_none(
     tmp_path: Path, reference: Numbers, door: Door
 ) -> None:
+    (tmp_path / "tiny.yaml").write_text(TINY)
     root = f"s3://bucket/run?endpoint_override=127.0.0.1:{door.server_address[1]}&scheme=http"
-    driver = start(definition(tmp_path), "tiny.yaml", *LONGER, "--set", f"results.root={root}")
+    driver = start(tmp_path, "tiny.yaml", *LONGER, "--set", f"results.root={root}")
     with watched(driver) as lines:
         wait_for(lambda: "4 to run" in "".join(lines))
         door.shut()
@@ -130,57 +112,19 @@ def test_mlflow_that_goes_and_comes_back_misses_no_trial(tmp_path: Path) -> None
     (tmp_path / "tiny.yaml").write_text(TINY)
     port = free_port()
     uri, place = f"http://127.0.0.1:{port}", f"sqlite:///{tmp_path}/server.db"
-    server = mlflow_server(place, port)
     many = ["--set", "space.seed.grid=[0, 1, 2, 3, 4]", "--set", "trial.optimizer.epochs=60"]
-    driver = start(tmp_path, "tiny.yaml", *many, "--set", f"tracking.uri={uri}")
-    wait_for(lambda: (tmp_path / "server.db").exists() and len(logged(place)) >= 1)
-    end(server)
-    before = len(logged(place))
-    assert before < 10, "the server ended too late to test anything"
-    server = mlflow_server(place, port)
-    code, output = finish(driver)
-    end(server)
+    with mlflow_server(tmp_path, port):
+        driver = start(tmp_path, "tiny.yaml", *many, "--set", f"tracking.uri={uri}")
+        wait_for(lambda: logged_trials(place))
+    assert len(logged_trials(place)) < 10, "the server ended too late to test anything"
+    with mlflow_server(tmp_path, port):
+        code, output = finish(driver)
     assert code == 0, output
     assert "Traceback" not in output
     store = Store(tmp_path / "results")
     rows = sorted(store.trials("tiny")["trial_id"].to_pylist())
     missed = re.search(r"MLflow misses (\d+) trials .*; later: cosweep sync tiny", output)
     if missed is None:
-        assert children(place) == rows
+        assert logged_trials(place) == rows
     sync_sweep(store, "tiny", place)
-    assert children(place) == rows
-
-
-def logged(place: str) -> list[str]:
-    try:
-        return children(place)
-    except AttributeError:  # no experiment yet
-        return []
-
-
-def mlflow_server(place: str, port: int) -> subprocess.Popen[bytes]:
-    """A server on loopback that answers."""
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", place, "--workers", "1"]
-    server = subprocess.Popen(
-        [*command, "--host", "127.0.0.1", "--port", str(port)],
-        env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"},
-        cwd=Path(place.removeprefix("sqlite:///")).parent,  # where it puts artifacts
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    wait_for(lambda: answers(port), 180)
-    return server
-
-
-def answers(port: int) -> bool:
-    try:
-        with urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
-
-
-def end(server: subprocess.Popen[bytes]) -> None:
-    os.killpg(server.pid, signal.SIGKILL)
-    server.wait()
+    assert logged_trials(place) == rows

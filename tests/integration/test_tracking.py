@@ -3,34 +3,17 @@
 from __future__ import annotations
 
 import socket
-import subprocess
-import sys
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from mlflow import MlflowClient
 
 from cosweep.results.store import Store
 from cosweep.sweep.tracking import sync_sweep
-from tests.integration.processes import TINY, run, wait_for
+from tests.integration.processes import TINY, run
+from tests.servers import free_port, logged_trials, mlflow_server
 
 pytestmark = pytest.mark.integration
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
-
-
-def children(uri: str, sweep: str = "tiny") -> list[str]:
-    client = MlflowClient(uri)
-    experiment = client.get_experiment_by_name(sweep)
-    runs = client.search_runs([experiment.experiment_id])
-    return sorted(r.data.tags["trial_id"] for r in runs if "trial_id" in r.data.tags)
 
 
 @pytest.fixture
@@ -56,9 +39,9 @@ def test_a_dead_server_costs_nothing_and_sync_makes_up_for_it(tmp_path: Path) ->
     uri = f"sqlite:///{tmp_path / 'later.db'}"
     store = Store(tmp_path / "results")
     assert sync_sweep(store, "tiny", uri) == (uri, 4, 0)
-    assert children(uri) == trial_ids(tmp_path)
+    assert logged_trials(uri) == trial_ids(tmp_path)
     assert sync_sweep(store, "tiny", uri) == (uri, 0, 4)
-    assert children(uri) == trial_ids(tmp_path)
+    assert logged_trials(uri) == trial_ids(tmp_path)
 
 
 def test_a_silent_server_does_not_hold_the_sweep(tmp_path: Path, silent_server: str) -> None:
@@ -74,22 +57,8 @@ def test_a_real_server_gets_the_runs(tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(TINY)
     port = free_port()
     address = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{tmp_path / 'server.db'}"]
-    command += ["--artifacts-destination", str(tmp_path / "artifacts"), "--port", str(port), "--workers", "1"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
-        try:
-            wait_for(lambda: answers(address))
-            code, output = run(tmp_path, "tiny.yaml", "--set", f"tracking.uri={address}")
-            assert code == 0, output
-            assert "MLflow misses" not in output
-            assert children(address) == trial_ids(tmp_path)
-        finally:
-            server.terminate()
-
-
-def answers(address: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{address}/health", timeout=2) as response:
-            return bool(response.status == 200)
-    except OSError:
-        return False
+    with mlflow_server(tmp_path, port):
+        code, output = run(tmp_path, "tiny.yaml", "--set", f"tracking.uri={address}")
+        assert code == 0, output
+        assert "MLflow misses" not in output
+        assert logged_trials(address) == trial_ids(tmp_path)

@@ -7,11 +7,10 @@ import signal
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from cosweep.results.store import Store
-from tests.integration.processes import TINY, finish, run, start, wait_for
+from tests.integration.processes import TINY, finish, run, start, wait_for, workers_of
 
 pytestmark = pytest.mark.integration
 
@@ -36,15 +35,6 @@ stop: {co: {after_steps: 20}}
 def rows(folder: Path) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = Store(folder / "results").trials("tiny").sort_by("trial_id").to_pylist()
     return found
-
-
-def train_workers(driver: int) -> list[psutil.Process]:
-    """Processes in which the workers of a driver's trials train."""
-    try:
-        family = psutil.Process(driver).children(recursive=True)
-        return [process for process in family if "".join(process.cmdline()).startswith("ray::RayTrainWorker")]
-    except psutil.NoSuchProcess:
-        return []
 
 
 @pytest.mark.slow
@@ -72,7 +62,7 @@ def test_a_killed_worker_has_its_trial_run_again_with_the_same_outcome(tmp_path:
     (tmp_path / "tiny.yaml").write_text(TINY)
     driver = start(tmp_path, "tiny.yaml", *LONG, *TWO)
     wait_for(lambda: list((tmp_path / "results").glob("checkpoints/*/*.pt")))
-    workers = train_workers(driver.pid)
+    workers = workers_of(driver.pid, "ray::RayTrainWorker")
     assert len(workers) == 2
     workers[1].kill()
     code, output = finish(driver)

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 from typer.testing import CliRunner
 
 import cosweep
@@ -26,15 +25,13 @@ from cosweep.results.report import make_report
 from cosweep.results.store import Store
 from tests.results.rows import broken_row, curve, snapshot_rows, trial_row
 from tests.results.test_compaction import names, rows_of
+from tests.servers import aws
 
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"{host}:{port}"
-    server.stop()
+    with aws() as address:
+        yield address
 
 
 @pytest.fixture

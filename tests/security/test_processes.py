@@ -18,8 +18,8 @@ import pytest
 from cosweep.results.store import Store
 from cosweep.sweep.tracking import sync_sweep
 from tests.integration.processes import TINY, finish, start, wait_for
-from tests.integration.test_tracking import answers, free_port
 from tests.results.sweeps import write_sweep
+from tests.servers import answers, free_port, mlflow_server
 
 pytestmark = pytest.mark.integration
 
@@ -60,15 +60,8 @@ def ran() -> Iterator[Ran]:
         folder = Path(name)
         (folder / "tiny.yaml").write_text(TINY)
         port = free_port()
-        command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
-        command += ["--backend-store-uri", f"sqlite:///{folder / 'server.db'}"]
-        command += ["--artifacts-destination", str(folder / "artifacts")]
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
-            try:
-                wait_for(lambda: answers(f"http://127.0.0.1:{port}"))
-                yield run_with_secrets(folder, f"http://me:{PASSWORD}@127.0.0.1:{port}")
-            finally:
-                server.terminate()
+        with mlflow_server(folder, port):
+            yield run_with_secrets(folder, f"http://me:{PASSWORD}@127.0.0.1:{port}")
 
 
 def run_with_secrets(folder: Path, uri: str) -> Ran:

@@ -89,12 +89,22 @@ def test_the_lock_of_a_compaction_is_no_link(store: Store, tmp_path: Path) -> No
 # --- names -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["..x", "a b", ESCAPES.replace("/", "_"), "é", "sweep=x", "-x", "a\nb"])
-def test_a_file_of_an_impossible_name_is_left_out_and_named(store: Store, tmp_path: Path, name: str) -> None:
+def test_files_of_impossible_names_are_left_out_and_named(store: Store, tmp_path: Path) -> None:
     root = tmp_path / "results"
-    shutil.copytree(root / "trials/sweep=made", root / f"trials/sweep={name}")
-    shutil.copy(root / "sweeps/made.json", root / f"sweeps/{name}.json")
-    shutil.copy(next((root / "trials/sweep=made").glob("*.parquet")), root / f"trials/sweep=made/{name}.parquet")
+    (root / "trials/sweep=made").rename(tmp_path / "trials")
+    row = next((tmp_path / "trials").glob("*.parquet"))
+    shutil.copytree(tmp_path / "trials", root / "trials/sweep=made")
+    made: set[str] = set()
+    for name in ("..x", "a b", ESCAPES.replace("/", "_"), "é", "sweep=x", "-x", "a\nb"):
+        shutil.copytree(tmp_path / "trials", root / f"trials/sweep={name}")
+        shutil.copy(root / "sweeps/made.json", root / f"sweeps/{name}.json")
+        shutil.copy(row, root / f"trials/sweep=made/{name}.parquet")
+        made.add(str(root / f"trials/sweep={name}"))
+        if not name.startswith("."):  # hidden files are nobody's
+            made |= {str(root / f"sweeps/{name}.json"), str(root / f"trials/sweep=made/{name}.parquet")}
+    assert store.swept() == store.sweeps() == ["made"]
+    assert len(store.trials()) == 4
+    assert {bad.path for bad in store.bad_files} == made
     for command in LOOKS:
         output = cosweep(store, *command)
         assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", output)
@@ -133,30 +143,30 @@ def test_no_pickle_in_a_table_is_loaded(store: Store, tmp_path: Path) -> None:
     assert sprung.exists()  # the trap works
 
 
-@pytest.mark.parametrize(
-    "values",
-    [
-        {"status": None},
-        {"status": "owned"},
-        {"status": ["list"]},
-        {"finished_at": None},
-        {"started_at": "yesterday"},
-        {"co": True},
-        {"co": "maybe"},
-        {"epsilon": "64/255"},
-        {"steps": 2.5},
-        {"trial_id": None},
-        {"seed": {"a": 1}},
-    ],
-    ids=str,
-)
-def test_a_row_that_no_trial_leaves_is_left_out_and_named(
-    store: Store, tmp_path: Path, values: dict[str, object]
-) -> None:
-    row = {**trial_row("f" * 12), **values}
-    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "results/trials/sweep=made" / f"{'f' * 12}.parquet")
+BAD_VALUES: list[dict[str, object]] = [
+    {"status": None},
+    {"status": "owned"},
+    {"status": ["list"]},
+    {"finished_at": None},
+    {"started_at": "yesterday"},
+    {"co": True},
+    {"co": "maybe"},
+    {"epsilon": "64/255"},
+    {"steps": 2.5},
+    {"trial_id": None},
+    {"seed": {"a": 1}},
+]
+
+
+def test_rows_that_no_trial_leaves_are_left_out_and_named(store: Store, tmp_path: Path) -> None:
+    files = [tmp_path / "results/trials/sweep=made" / f"f{number:011x}.parquet" for number in range(len(BAD_VALUES))]
+    for file, values in zip(files, BAD_VALUES, strict=True):
+        pq.write_table(pa.Table.from_pylist([{**trial_row(file.stem), **values}]), file)
+    assert len(store.trials("made")) == 4
+    assert [bad.path for bad in store.bad_files] == [str(file) for file in files]
     for command in LOOKS[:3]:
-        assert f"skipped {store.location}" in cosweep(store, *command)
+        output = cosweep(store, *command)
+        assert [values for file, values in zip(files, BAD_VALUES) if f"skipped {file}" not in output] == []
 
 
 def test_texts_of_a_row_are_only_texts(store: Store, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Makes trials fail, in every Python process that finds this file first: real hangs, crashes, leaks, full memory.
 
+``CLOCK_AHEAD`` sets the clock of such processes, by so many seconds.
+
 ``FAULTS`` names a folder; a file ``KIND-BETA-SEED`` in it, beta in grey levels, has the trial with these suffer at its
 tenth step. With ``once-`` before its name it is removed first, so that the next attempt goes well. A process that finds
 ``once-reset`` dies when it is to begin its second trial, one that finds ``once-report`` when it has written its rows.
@@ -122,6 +124,10 @@ class Finder(MetaPathFinder):
         spec.loader.exec_module = execute_and_change  # type: ignore[method-assign]
         return spec
 
+
+if "CLOCK_AHEAD" in os.environ:
+    ahead, true_time = float(os.environ["CLOCK_AHEAD"]), time.time
+    time.time = lambda: true_time() + ahead
 
 if "FAULTS" in os.environ:
     sys.meta_path.insert(0, Finder())
