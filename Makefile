@@ -24,7 +24,7 @@ demo: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 -m "not integration and not slow"
-	$(BIN)/python -m pytest -m "integration or slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "integration or slow"
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -10,6 +11,17 @@ import pytest
 import torch
 
 os.environ["COLUMNS"] = "160"  # the width of a log; parallel test processes have a narrow one of their own
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector, which statsmodels calls, the objects of all libraries and tests: half a second."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    """Let it have them again, so that libraries find nothing left behind at the end."""
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

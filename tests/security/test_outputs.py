@@ -72,10 +72,11 @@ def test_numbers_stay_numbers_in_csv() -> None:
     assert to_csv(table) == b"a,b,c,d,e,f\n-0.5,-3,-1,+2e-3,a=b,2026-01-01\n"
 
 
-@pytest.fixture
-def scripted(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def scripted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Report of a sweep that has HTML wherever a text can stand."""
-    store = Store(tmp_path / "scripted")
+    folder = tmp_path_factory.mktemp("scripted")
+    store = Store(folder)
     texts: dict[str, Any] = dict.fromkeys(
         ("method", "model", "intervention", "host", "device", "versions", "co_reason"), SCRIPT
     )
@@ -84,7 +85,7 @@ def scripted(tmp_path: Path) -> Path:
     store.write_trial("made", trial_row("e" * 12, status="failed", state=None, co=None, error=SCRIPT, **texts), [])
     other = texts | {"method": f"other {SCRIPT}"}
     store.write_trial("made", broken_row("d" * 12, spec_json=json.dumps({"a": SCRIPT}), **other), curve())
-    (tmp_path / f"scripted/trials/sweep=made/{'c' * 12}.parquet").write_bytes(SCRIPT.encode())
+    (folder / f"trials/sweep=made/{'c' * 12}.parquet").write_bytes(SCRIPT.encode())
     space = {SCRIPT: {SCRIPT: [SCRIPT]}}
     source = f"# Question: {SCRIPT}\n{SCRIPT}"
     ids = [*(str(row["trial_id"]) for row in rows), "e" * 12, "d" * 12]
@@ -93,9 +94,10 @@ def scripted(tmp_path: Path) -> Path:
         "made", {**record, "axes": axes, "trial_ids": ids, "space": space, "source": source, "command": SCRIPT}
     )
     write_report(store, make_report(store, "made"))
-    return tmp_path / "scripted/reports/made/report.html"
+    return folder / "reports/made/report.html"
 
 
+@pytest.mark.integration
 def test_no_text_of_the_results_runs_in_the_report(scripted: Path) -> None:
     with chromium() as browser:
         page = browser.new_page(viewport={"width": 1200, "height": 900})

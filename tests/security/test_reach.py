@@ -28,6 +28,7 @@ def test_a_password_goes_to_no_server_that_only_the_results_name(store: Store, m
     assert stored_uri(store, "made") == "http://evil:5000"
 
 
+@pytest.mark.integration
 def test_no_database_of_mlflow_names_a_place_outside_for_the_report(store: Store, tmp_path: Path) -> None:
     uri = f"sqlite:///{store.local_path}/mlflow.db"
     sync_sweep(store, "made", uri)

@@ -49,20 +49,26 @@ LOOKS = [["status"], ["query", "SELECT * FROM trials"], ["report", "made"], ["co
 # --- links -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("folder", ["trials", "trials/sweep=made", "curves/sweep=made", "sweeps", "reports", "pulses"])
-def test_nothing_is_written_through_a_link_out_of_the_folder(store: Store, tmp_path: Path, folder: str) -> None:
-    outside, inside = tmp_path / "outside", tmp_path / "results" / folder
-    if inside.exists():
-        shutil.move(inside, outside)
-    else:
-        outside.mkdir()
-        inside.parent.mkdir(parents=True, exist_ok=True)
-    inside.symlink_to(outside)
+@pytest.mark.parametrize(
+    "folders", [["trials"], ["trials/sweep=made", "curves/sweep=made", "sweeps", "reports", "pulses"]]
+)
+def test_nothing_is_written_through_links_out_of_the_folder(store: Store, tmp_path: Path, folders: list[str]) -> None:
+    outside = tmp_path / "outside"
+    for folder in folders:
+        target, inside = outside / folder, tmp_path / "results" / folder
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if inside.exists():
+            shutil.move(inside, target)
+        else:
+            target.mkdir()
+            inside.parent.mkdir(parents=True, exist_ok=True)
+        inside.symlink_to(target)
     before = sorted(outside.rglob("*"))
-    with pytest.raises(CosweepError, match="is a link out of the results folder"):
-        store.write_bytes(f"{folder}/new", b"")
-    with pytest.raises(CosweepError, match="is a link out of the results folder"):
-        store.files.delete(f"{folder}/new")
+    for folder in folders:
+        with pytest.raises(CosweepError, match="is a link out of the results folder"):
+            store.write_bytes(f"{folder}/new", b"")
+        with pytest.raises(CosweepError, match="is a link out of the results folder"):
+            store.files.delete(f"{folder}/new")
     for command in LOOKS:
         cosweep(store, *command)
     assert sorted(outside.rglob("*")) == before

@@ -217,6 +217,7 @@ def test_a_sweep_without_a_folder_of_its_own_needs_an_address(store: Store, monk
     assert stored_uri(store, "made") == "http://host:5000"
 
 
+@pytest.mark.integration
 def test_the_tracker_logs_from_a_process_of_its_own(store: Store) -> None:
     tracker = Tracker(store, "made", uri_of(store))
     report = make_report(store, "made")
@@ -229,6 +230,7 @@ def test_the_tracker_logs_from_a_process_of_its_own(store: Store) -> None:
     assert (artifacts(store) / "report.html").read_bytes() == b"page"
 
 
+@pytest.mark.integration
 def test_the_tracker_tells_what_it_missed(store: Store) -> None:
     tracker = Tracker(store, "made", uri_of(store))
     tracker.trial_finished("000000000000")
@@ -237,6 +239,7 @@ def test_the_tracker_tells_what_it_missed(store: Store) -> None:
     assert "no row of trial nowhere" in tracker.problem
 
 
+@pytest.mark.integration
 def test_what_failed_is_tried_again_at_the_end(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     database = Path(str(store.local_path)) / "mlflow.db"
     kept = database.read_bytes()

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from cosweep.sweep import worker
 from cosweep.sweep.worker import Growth, MemoryLimitError, check_memory, gpu_problem, is_out_of_memory, private_memory
 
 HANG = """
@@ -54,11 +55,15 @@ def test_what_a_process_holds_is_measured_and_limited() -> None:
     assert held.all()
 
 
-def test_a_process_that_has_grown_much_is_not_to_go_on() -> None:
+def test_a_process_that_has_grown_much_is_not_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "_GROWTH_GIGABYTES", 0.5)
     growth = Growth()
     assert growth.excess() == 0
-    held = np.ones(270_000_000)
-    assert 2.0 < growth.excess() < 2.5
+    small = np.ones(50_000_000)
+    assert growth.excess() == 0
+    held = np.ones(25_000_000)
+    assert 0.5 < growth.excess() < 0.7
+    assert len(small)
     assert len(held)
     del held
     assert growth.excess() == 0

@@ -21,9 +21,9 @@ BREAKING: dict[str, Any] = {
     "model": {"name": "preact_resnet", "width": 8, "blocks": [1, 1]},
     "method": {"name": "fgsm", "epsilon": "96/255"},
     "optimizer": {"batch_size": 64, "epochs": 30},
-    "probe": {"every": 5, "examples": 128, "pgd_steps": 5, "snapshots": 1, "diagnostics": [{"name": "delta_cos"}]},
+    "probe": {"every": 5, "examples": 128, "pgd_steps": 3, "snapshots": 1, "diagnostics": [{"name": "delta_cos"}]},
     "final": {"steps": 3, "restarts": 1, "examples": 64},
-    "stop": {"co": {"after_steps": 40}},
+    "stop": {"co": {"after_steps": 15}},
 }
 
 
@@ -59,7 +59,7 @@ def undisturbed() -> TrialRun:
 
 def test_it_does_not_matter_where_a_training_that_breaks_was_interrupted(undisturbed: TrialRun) -> None:
     onset = next(i for i, probe in enumerate(undisturbed.curve) if probe.step == undisturbed.verdict.co_step_high)
-    for at in (onset, onset + 2, len(undisturbed.curve) - 1):
+    for at in (onset, len(undisturbed.curve) - 1):
         assert outcome(carried_on(undisturbed.spec, at)) == outcome(undisturbed), at
 
 
