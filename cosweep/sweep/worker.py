@@ -17,6 +17,7 @@ from cosweep.errors import CosweepError
 GIGABYTE = 1e9
 _STDERR = 2
 _GROWTH_GIGABYTES = 2.0  # starting CUDA alone may take one
+_GARBAGE_GIGABYTES = 0.5  # looking for garbage takes 0.12 s, as much as all else between two trials
 _GPU_PATIENCE_SECONDS = 60.0
 _GPU_SLACK = 0.5  # contexts of other trials' processes take some of each share
 
@@ -93,11 +94,12 @@ class Growth:
 
     def excess(self) -> float:
         """Gigabytes of growth if they are too many for another trial to start with, else 0."""
-        gc.collect()
         held = private_memory()
         if self._first is None:
             self._first = held
-            gc.freeze()  # the libraries' objects: to look through them again took 0.12 s at the start of every trial
+        if held - self._first > _GARBAGE_GIGABYTES:
+            gc.collect()
+            held = private_memory()
         self.now = max(held - self._first, 0.0)
         return self.now if self.now > _GROWTH_GIGABYTES else 0.0
 
