@@ -19,6 +19,7 @@ from cosweep.sweep.local_ray import close_token_file, private_cluster
 from cosweep.sweep.worker import GIGABYTE
 
 _CONNECT_SECONDS = 5.0
+_BY_RAY = ("auto", "local")  # which Ray looks up
 _ADDRESS = re.compile(r"(?P<host>[^:/]+|\[.+\]):(?P<port>\d+)")
 
 
@@ -88,6 +89,9 @@ def connected() -> Iterator[None]:
     Raises:
         CosweepError: If the cluster cannot be reached, wants a token, or has other versions.
     """
+    address = cluster_address()
+    if address:
+        _check_listening(address)
     # Read when ray is imported: no progress tables and result files of Tune's own.
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
@@ -96,13 +100,8 @@ def connected() -> Iterator[None]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # Which lost machines count as failures of a trial is decided in failures.py, for all of them alike.
     os.environ.setdefault("RAY_TRAIN_COUNT_PREEMPTION_AS_FAILURE", "1")
-    address = cluster_address()
     with ExitStack() as stack:
-        if address:
-            _check_listening(address)
-            options: dict[str, Any] = {}
-        else:
-            options = stack.enter_context(private_cluster())
+        options: dict[str, Any] = {} if address else stack.enter_context(private_cluster())
         close_token_file()
         import ray
         from ray.exceptions import AuthenticationError
@@ -129,9 +128,14 @@ def _check_listening(address: str) -> None:
             f"RAY_ADDRESS={address} is of Ray's client, through which sweeps do not run; on a machine of the cluster "
             "name the head as HOST:6379, from elsewhere use ray job submit"
         )
-    found = _ADDRESS.fullmatch(address)
-    if found is None:  # "auto", or something that Ray explains
+    if address in _BY_RAY:
         return
+    found = _ADDRESS.fullmatch(address)
+    if found is None:
+        raise CosweepError(
+            f"RAY_ADDRESS={address} names no cluster; write the head's address as HOST:6379, auto for the cluster of "
+            "this machine, or unset it to have Ray started for the sweep"
+        )
     try:
         socket.create_connection((found["host"].strip("[]"), int(found["port"])), _CONNECT_SECONDS).close()
     except OSError as error:

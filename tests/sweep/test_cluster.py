@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cosweep.errors import CosweepError, SpecError
-from cosweep.sweep.cluster import Node, concurrent_trials
+from cosweep.sweep.cluster import Node, concurrent_trials, connected
 from cosweep.sweep.definition import ResourcesSpec
 
 
@@ -58,3 +58,21 @@ def test_each_of_several_workers_has_one_whole_device_or_none(gpu: float) -> Non
 def test_a_trial_that_fits_no_node_is_refused_with_the_numbers(cpu: float, gpu: float, nodes: list[Node]) -> None:
     with pytest.raises(CosweepError, match=rf"asks for {cpu} CPUs and {gpu} GPUs .* largest of {len(nodes)} has"):
         concurrent_trials(ResourcesSpec(cpu=cpu, gpu=gpu), nodes)
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("ray://head:10001", "is of Ray's client, through which sweeps do not run; .* name the head as HOST:6379"),
+        ("head", "RAY_ADDRESS=head names no cluster; write the head's address as HOST:6379"),
+        ("http://127.0.0.1:8265", "names no cluster; write the head's address"),
+        ("127.0.0.1:1", "no Ray cluster at RAY_ADDRESS=127.0.0.1:1 .*refused"),
+        ("[::1]:1", r"no Ray cluster at RAY_ADDRESS=\[::1\]:1 "),
+    ],
+)
+def test_an_address_without_a_cluster_is_one_message(
+    monkeypatch: pytest.MonkeyPatch, address: str, message: str
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(CosweepError, match=message), connected():
+        pytest.fail("connected")
