@@ -6,6 +6,7 @@ import re
 import socket
 import socketserver
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -97,8 +98,9 @@ def test_a_bucket_that_fails_for_a_while_delays_results_and_loses_none(
         wait_for(lambda: "waits to begin until the results location answers" in "".join(lines))
         door.is_shut = False
         wait_for(lambda: re.search(r"trial \w+: the results location answers", "".join(lines)))
+        time.sleep(0.5)  # a trial that is just looking for its checkpoint has its client try again for minutes
         door.shut()
-        wait_for(lambda: "has ended and waits until its results can be written" in "".join(lines))
+        wait_for(lambda: "has ended and waits until its results can be written" in "".join(lines), 400)
         door.is_shut = False
         assert driver.wait(240) == 0, "".join(lines)
     output = "".join(lines)
