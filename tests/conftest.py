@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 import torch
 
 os.environ["COLUMNS"] = "160"  # the width of a log; parallel test processes have a narrow one of their own
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell's `&` does, for all that tests start too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:
