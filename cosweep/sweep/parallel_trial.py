@@ -29,21 +29,25 @@ class WorkerError(Exception):
     """What one worker raised, as it travels to the process that waits for them.
 
     Attributes:
-        text: The exception, and where it came from.
-        out_of_memory: Whether it says so.
+        ended: What the trial leaves if this ends it.
+        out_of_memory: Whether memory was refused.
         lost_others: Whether the worker only could not reach the others: a consequence of what befell one of them.
     """
 
-    def __init__(self, text: str, out_of_memory: bool, lost_others: bool) -> None:
-        super().__init__(text, out_of_memory, lost_others)
-        self.text, self.out_of_memory, self.lost_others = text, out_of_memory, lost_others
+    def __init__(self, ended: Ended, out_of_memory: bool, lost_others: bool) -> None:
+        super().__init__(ended, out_of_memory, lost_others)
+        self.ended, self.out_of_memory, self.lost_others = ended, out_of_memory, lost_others
+
+    def __str__(self) -> str:
+        return str(self.ended.row["error"])
 
     @classmethod
-    def of(cls, error: Exception, rank: int) -> WorkerError:
-        """What the worker of this rank raised."""
-        text = f"{describe(error)}\nin worker {rank}"
+    def of(cls, error: Exception, run: TrialRun, data_hash: str, started_at: datetime) -> WorkerError:
+        """What the worker of this run raised."""
+        text = f"{describe(error)}\nin worker {run.workers.rank}"
+        ended = Ended.of(run, failed_row(run.spec, text, run.device, data_hash, started_at))
         lost = isinstance(error, (torch.distributed.DistError, ConnectionError))
-        return cls(text, is_out_of_memory(error), lost or (isinstance(error, RuntimeError) and "gloo" in str(error)))
+        return cls(ended, is_out_of_memory(error), lost or (isinstance(error, RuntimeError) and "gloo" in str(error)))
 
 
 def error_of_trial(failures: Mapping[int, Exception]) -> WorkerError | None:
@@ -93,16 +97,10 @@ def train_parallel_trial(config: Mapping[str, Any], *, setting: Setting) -> None
         if error is None:
             raise
         if error.out_of_memory and not setting.is_alone:
-            tune.report({"status": Word.OUT_OF_MEMORY, "problem": error.text})
+            tune.report({"status": Word.OUT_OF_MEMORY, "problem": str(error)})
             return
-        ended = _failed(order, spec, error.text)
+        ended = error.ended
     end(setting, ended, checkpoints_of(setting, spec))
-
-
-def _failed(order: Order, spec: TrialSpec, text: str) -> Ended:
-    device = torch.device("cpu")  # this process has no other
-    _, data_hash = order.setting.datasets[spec.data.load_key]
-    return Ended.of(TrialRun(spec, device), failed_row(spec, text, device, data_hash, order.started_at))
 
 
 def _have_trained(order: Order) -> Ended:
@@ -136,30 +134,26 @@ def _scaling(setting: Setting) -> train.ScalingConfig:
 def _train(config: dict[str, Order]) -> Ended:
     """What every worker does."""
     order = config["order"]
-    workers = Workers.of_process_group()
-    try:
-        return _train_as(workers, order)
-    except Exception as error:
-        raise WorkerError.of(error, workers.rank) from error
-
-
-def _train_as(workers: Workers, order: Order) -> Ended:
     setting, resources = order.setting, order.setting.resources
     spec = TrialSpec.from_dict(order.spec)
     # A fixed number of threads: sums over several threads differ in the last bit.
     torch.set_num_threads(max(1, int(resources.cpu)))
     reference, data_hash = setting.datasets[spec.data.load_key]
-    run = TrialRun(spec, get_device(), ray.get(reference), workers)
+    run = TrialRun(spec, get_device(), ray.get(reference), Workers.of_process_group())
     checkpoints = checkpoints_of(setting, spec)
-    train.report(progress(run))
-    with time_limit(resources.time_limit):
-        claim_gpu_share(resources.gpu)
-        told = checkpoints.resume(run)
-        _check_same_step(run)
-        if workers.any(bool(told), run.device):
-            train.report(progress(run) | {"problem": told})
-        follow(run, checkpoints, resources, train.report)
-    return Ended.of(run, finished_row(run, data_hash, order.started_at))
+    try:
+        train.report(progress(run))
+        with time_limit(resources.time_limit):
+            claim_gpu_share(resources.gpu)
+            told = checkpoints.resume(run)
+            _check_same_step(run)
+            if run.workers.any(bool(told), run.device):
+                train.report(progress(run) | {"problem": told})
+            follow(run, checkpoints, resources, train.report)
+        row = finished_row(run, data_hash, order.started_at)
+    except Exception as error:
+        raise WorkerError.of(error, run, data_hash, order.started_at) from error
+    return Ended.of(run, row)
 
 
 def _check_same_step(run: TrialRun) -> None:

@@ -1,4 +1,4 @@
-"""Hundreds of trials that take no time, through real Ray and a driver that is killed."""
+"""A hundred trials that take no time, through real Ray and a driver that is killed."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from cosweep.results.store import Store
 from cosweep.sweep.search_space import parse_sweep
 from cosweep.sweep.simulation import drawn_curve
 from cosweep.training import TrialSpec
-from tests.integration.processes import finish, run, wait_for
+from tests.integration.processes import finish, run, wait_for, workers_of
 
 pytestmark = pytest.mark.integration
 
-TRIALS = 200
+TRIALS = 100
 DEFINITION = f"""
 name: many
 trial: {{probe: {{every: 11}}}}
@@ -61,8 +62,10 @@ def test_every_one_of_many_trials_ends_once_though_the_driver_is_killed(tmp_path
     (tmp_path / "many.yaml").write_text(DEFINITION)
     driver = start(tmp_path)
     wait_for(lambda: len(written(tmp_path)) > TRIALS / 4)
+    workers = workers_of(driver.pid, "ray::ImplicitFunc")
     driver.kill()
     driver.communicate(timeout=60)
+    assert not psutil.wait_procs(workers, timeout=60)[1]  # they may write another row until Ray ends them
     kept = written(tmp_path)
     assert len(kept) < TRIALS, "the kill came too late to test anything"
     code, output = finish(start(tmp_path))

@@ -88,6 +88,8 @@ def test_what_a_worker_raises_is_its_trials_failure_and_trials_that_do_not_fit_a
     for row in (found := rows(tmp_path)):
         assert row["error"].startswith("ModuleNotFoundError: No module named 'pyautoattack.autopgd_base'")
         assert (row["status"], row["workers"]) == ("failed", 2)
+        curve = Store(tmp_path / "results").trial("tiny", row["trial_id"])[1]
+        assert curve[-1]["step"] == 8, "the probes before the failure are kept"
     assert sorted(row["seed"] for row in found) == [0, 1]
 
 

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import pickle
+from datetime import UTC, datetime
 
 import pytest
 import torch
 
 from cosweep.errors import CosweepError
+from cosweep.parallel import Workers
 from cosweep.sweep.parallel_trial import WorkerError, error_of_trial
+from cosweep.training import TrialRun, TrialSpec
+
+
+def raised(error: Exception, rank: int) -> WorkerError:
+    """What the worker of this rank makes of it."""
+    run = TrialRun(TrialSpec(), torch.device("cpu"), workers=Workers(rank, 3))
+    return WorkerError.of(error, run, "ab12", datetime.now(UTC))
+
 
 DIED = RuntimeError("A worker health check failed.")  # by Ray Train, of a worker that is gone
-OWN = WorkerError.of(CosweepError("no such carrier"), 1)
+OWN = raised(CosweepError("no such carrier"), 1)
 GLOO = RuntimeError("[../gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:4711")
-LOST = WorkerError.of(GLOO, 0)
+LOST = raised(GLOO, 0)
 
 
 @pytest.mark.parametrize("failures", [{0: OWN}, {0: LOST, 1: OWN}, {1: OWN, 0: LOST, 2: LOST}])
@@ -22,8 +32,8 @@ def test_the_exception_that_one_worker_raised_is_the_trials_whatever_the_others_
 ) -> None:
     error = error_of_trial(failures)
     assert error is OWN
-    assert error.text.startswith("CosweepError: no such carrier\n")
-    assert error.text.endswith("\nin worker 1")
+    assert str(error).startswith("CosweepError: no such carrier\n")
+    assert str(error).endswith("\nin worker 1")
 
 
 @pytest.mark.parametrize("failures", [{1: DIED}, {0: LOST, 1: DIED}, {0: LOST}, {0: OWN, 1: DIED}])
@@ -42,6 +52,6 @@ def test_a_lost_process_or_connection_is_not_the_trials_fault(failures: dict[int
     ],
 )
 def test_what_an_exception_means_travels_with_it(error: Exception, out_of_memory: bool, lost_others: bool) -> None:
-    sent = pickle.loads(pickle.dumps(WorkerError.of(error, 0)))
+    sent = pickle.loads(pickle.dumps(raised(error, 0)))
     assert (sent.out_of_memory, sent.lost_others) == (out_of_memory, lost_others)
-    assert str(error) in sent.text
+    assert str(error) in str(sent)
