@@ -140,9 +140,9 @@ def _print_outcome(outcome: Outcome, root: str, command: str) -> None:
         first = str(row["error"]).splitlines()[0]
         errors.print(f"[red]failed[/] {row['trial_id']}: {escape(first)}", soft_wrap=True)
     if outcome.failed:
-        errors.print(
-            f"{len(outcome.failed)} trials failed; mend the cause and run again: {escape(command)}", soft_wrap=True
-        )
+        count = len(outcome.failed)
+        trials = "1 trial" if count == 1 else f"{count} trials"
+        errors.print(f"{trials} failed; mend the cause and run again: {escape(command)}", soft_wrap=True)
     if outcome.missing:
         errors.print(f"{outcome.missing} trials have no result yet; carry on with: {escape(command)}", soft_wrap=True)
     if outcome.unlogged_reason:

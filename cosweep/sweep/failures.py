@@ -16,6 +16,8 @@ WORKER_RESTARTS = 2
 """How often a trial is run again after its worker process died."""
 MACHINE_RESTARTS = 20
 """How often it is run again after its machine was lost, which is seldom its fault."""
+MEMORY_RESTARTS = 1
+"""How often it is run again, alone, after Ray ended it for memory."""
 
 # What Ray writes of a worker that is gone; each has a test with the real thing, or Ray's source.
 _MACHINE_LOST = re.compile(r"actor \S+ is unavailable|node has died|node was (terminated|drained|preempted)")
@@ -28,16 +30,23 @@ class Kind(StrEnum):
 
     Attributes:
         TRIAL: The trial's, perhaps.
+        MEMORY: That of all trials of a machine together.
         MACHINE: Its machine's, or that of what the machine needs.
         NOBODY: It had not begun.
     """
 
     TRIAL = "trial"
+    MEMORY = "memory"
     MACHINE = "machine"
     NOBODY = "nobody"
 
 
-TRIES = {Kind.TRIAL: WORKER_RESTARTS, Kind.MACHINE: MACHINE_RESTARTS, Kind.NOBODY: MACHINE_RESTARTS}
+TRIES = {
+    Kind.TRIAL: WORKER_RESTARTS,
+    Kind.MEMORY: MEMORY_RESTARTS,
+    Kind.MACHINE: MACHINE_RESTARTS,
+    Kind.NOBODY: MACHINE_RESTARTS,
+}
 
 
 class Cause(NamedTuple):
@@ -62,7 +71,7 @@ def cause_of(error: str, word: str, problem: str, seconds: float, limit: float |
     if _MACHINE_LOST.search(error):
         return Cause("its machine was lost", Kind.MACHINE)
     if _MACHINE_FULL.search(error):
-        return Cause("its machine ran out of memory")
+        return Cause("its machine ran out of memory", Kind.MEMORY)
     if not _PROCESS_DIED.search(error):
         reason = error.strip().splitlines()[-1] if error.strip() else "no reason known"
         if word == Word.HELD:

@@ -102,30 +102,30 @@ class Monitor(Callback):  # type: ignore[misc]
             self.display.note(f"trial {trial_id} {problem}")
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        cause, times = self._lose(trial)
-        if times <= TRIES[cause.kind]:
-            self._tell_retry(trial, cause, times)
-        elif ENDED not in trial.config["trial"]:  # Tune starts it once more, which the worker then declines
-            trial.config["trial"][ENDED] = self._give_up(trial, cause, times)
+        if word := self._after_loss(trial):  # Tune starts it once more, which the worker then declines
+            trial.config["trial"][ENDED] = word
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """Tune gave a trial up, which it also does when a worker is lost that was to begin it."""
-        cause, times = self._lose(trial)
-        if (status := trial.config["trial"].get(ENDED)) is None and times <= TRIES[cause.kind]:
-            self._tell_retry(trial, cause, times)
+        if word := self._after_loss(trial):
+            self._end(trial, word, "")
+        else:
             self.again.add(_id(trial))
-            return
-        status = status or self._give_up(trial, cause, times)
-        self._finish(trial, failed=status == TrialStatus.FAILED)
 
-    def _lose(self, trial: Any) -> tuple[Cause, int]:
+    def _after_loss(self, trial: Any) -> str:
+        """With which word a trial ends whose worker was lost; empty if it runs again as it did."""
         self._tally.running.pop(trial.trial_id, None)
         self._waiting.pop(_id(trial), None)
-        return self._attempts.ended(_id(trial), error_of(trial))
-
-    def _tell_retry(self, trial: Any, cause: Cause, times: int) -> None:
+        if word := trial.config["trial"].get(ENDED):  # lost while it was declined, which was no attempt
+            return str(word)
+        cause, times = self._attempts.ended(_id(trial), error_of(trial))
+        if times > TRIES[cause.kind]:
+            return self._give_up(trial, cause, times)
+        if cause.kind is Kind.MEMORY:
+            return Word.OUT_OF_MEMORY
         tries = f" ({times} of {TRIES[cause.kind]})" if cause.kind is Kind.TRIAL else ""
         self.display.note(f"trial {_id(trial)} runs again{tries}: {cause.text}")
+        return ""
 
     def _give_up(self, trial: Any, cause: Cause, times: int) -> str:
         """Record a trial as failed, unless it has ended well and only could not say so; its status."""
@@ -144,20 +144,23 @@ class Monitor(Callback):  # type: ignore[misc]
     def _row(self, spec: TrialSpec, text: str) -> dict[str, object]:
         data_hash = self._hashes[spec.data.load_key]
         row = failed_row(spec, text, torch.device("cpu"), data_hash, datetime.now(UTC))
-        return row | {"workers": self._resources.workers}
+        gone = {"device": None, "host": None, "wall_seconds": None}  # with the worker, who alone knew
+        return row | gone | {"workers": self._resources.workers}
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         result = trial.last_result or {}
-        status = result.get("status", Word.RUNNING)
-        if status == Word.OUT_OF_MEMORY:
-            self._tally.running.pop(trial.trial_id, None)
-            self.alone.add(_id(trial))
-            self.display.note(f"trial {_id(trial)} runs again alone, after the others: {_first_line(result)}")
-        elif status in set(TrialStatus):
+        if (status := result.get("status", Word.RUNNING)) in set(TrialStatus):
             self._tally.report(trial.trial_id, result)
-            self._finish(trial, failed=status == TrialStatus.FAILED)
-        else:  # given up after an interrupt
-            self._tally.running.pop(trial.trial_id, None)
+        self._end(trial, status, result.get("problem") or "")
+
+    def _end(self, trial: Any, word: str, problem: str) -> None:
+        self._tally.running.pop(trial.trial_id, None)
+        if word == Word.OUT_OF_MEMORY:
+            self.alone.add(_id(trial))
+            reason = problem.splitlines()[0] if problem else "its machine ran out of memory"
+            self.display.note(f"trial {_id(trial)} runs again alone, after the others: {reason}")
+        elif word in set(TrialStatus):  # else it was given up after an interrupt
+            self._finish(trial, failed=word == TrialStatus.FAILED)
 
     def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
         self.display.refresh()
@@ -184,7 +187,3 @@ class Monitor(Callback):  # type: ignore[misc]
 def _id(trial: Any) -> str:
     trial_id: str = trial.config["trial"]["id"]
     return trial_id
-
-
-def _first_line(result: Mapping[str, Any]) -> str:
-    return str(result.get("problem") or "out of memory").splitlines()[0]

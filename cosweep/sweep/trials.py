@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
 import ray
 from ray import tune
+from ray.air.execution._internal.actor_manager import RayActorManager
+from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from cosweep.sweep.cluster import graceful_sigterm
 from cosweep.sweep.config import empty_config, listed
@@ -72,7 +74,10 @@ def _setting(work: Work) -> Setting:
 
 def _tune(setting: Setting, specs: list[TrialSpec], monitor: Monitor) -> None:
     keep_keys_out_of_logs()
-    with tempfile.TemporaryDirectory(prefix="cosweep-", ignore_cleanup_errors=True) as scratch:
+    with (
+        _all_losses_known(),
+        tempfile.TemporaryDirectory(prefix="cosweep-", ignore_cleanup_errors=True) as scratch,
+    ):
         tune.Tuner(
             trainable_of(setting),
             param_space=empty_config(),
@@ -93,3 +98,23 @@ def _tune(setting: Setting, specs: list[TrialSpec], monitor: Monitor) -> None:
                 verbose=0,
             ),
         ).fit()
+
+
+@contextmanager
+def _all_losses_known() -> Iterator[None]:
+    """Context in which Tune takes any error of Ray's for a worker that died, such as that Ray ended it for memory.
+
+    Tune (2.60) knows that one and those of the trial's own code; any other ends the sweep.
+    """
+    task_failed = RayActorManager._actor_task_failed
+
+    def failed(self: RayActorManager, tracked_actor_task: object, exception: Exception) -> None:
+        if isinstance(exception, RayError) and not isinstance(exception, RayActorError | RayTaskError):
+            exception = RayActorError(error_msg=f"{type(exception).__name__}: {exception}")
+        task_failed(self, tracked_actor_task, exception)
+
+    RayActorManager._actor_task_failed = failed
+    try:
+        yield
+    finally:
+        RayActorManager._actor_task_failed = task_failed

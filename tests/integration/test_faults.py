@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ray._common.utils import get_system_memory
+from ray._private.utils import get_used_memory
 
 from cosweep.results.store import Store
 from cosweep.sweep.search_space import load_sweep
@@ -75,6 +77,27 @@ def test_trials_that_always_crash_leak_or_fill_memory_fail_and_cost_the_others_n
     assert code == 0, output
     assert "1 done before, 3 to run" in output
     assert numbers(Store(tmp_path / "results")) == reference
+
+
+def test_trials_that_fill_their_machine_run_again_alone_and_fail_if_they_still_do(
+    tmp_path: Path, reference: Numbers
+) -> None:
+    faults = suffering(definition(tmp_path), "once-fill-24-0", "fill-24-1")
+    share = (get_used_memory() + 6e9) / get_system_memory()
+    code, output = run(tmp_path, "tiny.yaml", *LONGER, RAY_memory_usage_threshold=str(share), **faults)
+    assert code == 1, output
+    assert output.count("runs again alone, after the others: its machine ran out of memory") >= 2
+    rows = Store(tmp_path / "results").trials("tiny").to_pylist()
+    (failed,) = (row for row in rows if row["status"] == "failed")
+    assert (round(255 * failed["beta"]), failed["seed"]) == (24, 1)
+    assert failed["error"] == "its machine ran out of memory, 2 times"
+    assert (failed["device"], failed["host"]) == (None, None)
+    assert "Traceback" not in output
+    trials, curves = (
+        set(found) & set(sought) for found, sought in zip(numbers(Store(tmp_path / "results")), reference)
+    )
+    assert len(trials) == 3
+    assert len(curves) == len(reference[1]) * 3 / 4
 
 
 def test_workers_that_die_before_a_trial_and_after_its_row_cost_nothing(tmp_path: Path, reference: Numbers) -> None:

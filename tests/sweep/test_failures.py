@@ -21,7 +21,9 @@ NODE_DIED = (
     "The actor died unexpectedly before finishing this task.\nThe actor died because its node has died. Node Id: 1"
 )
 MEMORY = (
-    "The actor died unexpectedly before finishing this task.\nTask was killed due to the node running low on memory."
+    "1 worker(s) were killed due to the node running low on memory. Memory on the node (IP: 127.0.0.1, ID: 7ce48eb39) "
+    "was 5.58GB used / 23.54GB limit (0.236939)\nOOM kill reason: Memory usage 5807276032B exceeded threshold of "
+    "5535554048B\nSet max_restarts and max_task_retries to enable retry when the task crashes due to OOM."
 )
 FULL = "ray::ImplicitFunc.train()\n  File x, line 1\nOSError: [Errno 28] No space left on device"
 
@@ -34,7 +36,7 @@ FULL = "ray::ImplicitFunc.train()\n  File x, line 1\nOSError: [Errno 28] No spac
         (WORKER_DIED, Word.RETIRING, "its process held 2 GB", 1, Cause("its process held 2 GB", Kind.NOBODY)),
         (UNAVAILABLE, Word.RUNNING, "", 65, Cause("its machine was lost", Kind.MACHINE)),
         (NODE_DIED, Word.RUNNING, "", 5, Cause("its machine was lost", Kind.MACHINE)),
-        (MEMORY, Word.RUNNING, "", 5, Cause("its machine ran out of memory")),
+        (MEMORY, Word.RUNNING, "", 5, Cause("its machine ran out of memory", Kind.MEMORY)),
         (
             FULL,
             Word.WAITING,

@@ -45,7 +45,14 @@ def full() -> None:
     raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
 
-KINDS = {"hang": hang, "segfault": segfault, "leak": leak, "full": full}
+def fill() -> None:
+    for _ in range(80):
+        LEAKED.append(b"x" * 100_000_000)
+        time.sleep(0.02)
+    time.sleep(60)  # until Ray ends the process
+
+
+KINDS = {"hang": hang, "segfault": segfault, "leak": leak, "full": full, "fill": fill}
 
 
 def suffer(trainer: Any) -> None:
