@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -11,7 +12,9 @@ from typing import Any
 import ray
 import torch
 from ray import train, tune
+from ray.exceptions import RayError
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
+from ray.train.torch.config import _TorchBackend
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from cosweep.parallel import Workers
@@ -103,13 +106,28 @@ def train_parallel_trial(config: Mapping[str, Any], *, setting: Setting) -> None
     end(setting, ended, checkpoints_of(setting, spec))
 
 
+class _Backend(_TorchBackend):  # type: ignore[misc]
+    """Ray's own; what goes wrong in ending dead workers must not end it before their reservation is given back."""
+
+    def on_shutdown(self, worker_group: Any, backend_config: Any) -> None:
+        with suppress(RayError):  # Ray Train (2.60) itself suppresses some, and not that it ended them for memory
+            super().on_shutdown(worker_group, backend_config)
+
+
+@dataclass
+class _Config(TorchConfig):  # type: ignore[misc]
+    @property
+    def backend_cls(self) -> type[_Backend]:
+        return _Backend
+
+
 def _have_trained(order: Order) -> Ended:
     """What the first of the workers returns when all have ended."""
     with tempfile.TemporaryDirectory(prefix="cosweep-", ignore_cleanup_errors=True) as scratch:
         result = TorchTrainer(
             _train,
             train_loop_config={"order": order},
-            torch_config=TorchConfig(timeout_s=COLLECTIVE_SECONDS),
+            torch_config=_Config(timeout_s=COLLECTIVE_SECONDS),
             scaling_config=_scaling(order.setting),
             run_config=train.RunConfig(
                 name="trial",

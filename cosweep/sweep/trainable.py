@@ -246,7 +246,7 @@ def progress(run: TrialRun) -> dict[str, object]:
     """How far a trial is, as it is reported."""
     return {
         "status": Word.RUNNING,
-        "trained": run.steps / max(run.total_steps, 1),
+        "trained": run.steps / run.total_steps if run.total_steps else 0.0,  # not known before the first probe
         "co": run.verdict.co,
         "state": str(run.verdict.state),
     }

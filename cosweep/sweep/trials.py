@@ -104,12 +104,15 @@ def _tune(setting: Setting, specs: list[TrialSpec], monitor: Monitor) -> None:
 def _all_losses_known() -> Iterator[None]:
     """Context in which Tune takes any error of Ray's for a worker that died, such as that Ray ended it for memory.
 
-    Tune (2.60) knows that one and those of the trial's own code; any other ends the sweep.
+    Tune (2.60) knows that one and those of the trial's own code; any other ends the sweep. And Ray's text of a worker
+    whose machine was preempted does not say so.
     """
     task_failed = RayActorManager._actor_task_failed
 
     def failed(self: RayActorManager, tracked_actor_task: object, exception: Exception) -> None:
-        if isinstance(exception, RayError) and not isinstance(exception, RayActorError | RayTaskError):
+        if isinstance(exception, RayActorError) and exception.preempted:
+            exception = RayActorError(error_msg=f"the actor's node was preempted\n{exception}", preempted=True)
+        elif isinstance(exception, RayError) and not isinstance(exception, RayActorError | RayTaskError):
             exception = RayActorError(error_msg=f"{type(exception).__name__}: {exception}")
         task_failed(self, tracked_actor_task, exception)
 

@@ -52,6 +52,22 @@ class Cluster:
             psutil.wait_procs(family, timeout=30)
         machine.wait()
 
+    def preempt(self, machine: subprocess.Popen[bytes]) -> None:
+        """Have a machine vanish like a spot machine, of which its provider says so before."""
+        started = [
+            line for process in psutil.Process(machine.pid).children(recursive=True) for line in process.cmdline()
+        ]
+        (node,) = (line.removeprefix("--node_id=") for line in started if line.startswith("--node_id="))
+        command = [RAY, "drain-node", "--address", self.address, "--node-id", node]
+        command += ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot"]
+        subprocess.run(
+            [*command, "--deadline-remaining-seconds", "1"],
+            env={**os.environ, **self.environment},
+            check=True,
+            capture_output=True,
+        )
+        self.kill(machine)
+
     def start(self, *options: str, before: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
         """A machine that is up; ``options`` are those of ``ray start``, which a command ``before`` it may start."""
         log = self.folder / f"machine{len(self.machines)}.log"

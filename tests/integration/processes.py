@@ -20,6 +20,7 @@ from cosweep.results.store import Store
 
 T = TypeVar("T")
 Numbers = tuple[list[str], list[str]]
+FAULTS = Path(__file__).parent / "faults"
 
 TINY = """
 name: tiny
@@ -61,6 +62,23 @@ def numbers(store: Store) -> Numbers:
     trials = run_query(store, f"SELECT * EXCLUDE ({CLOCKS}) FROM trials ORDER BY trial_id").to_pylist()
     curves = run_query(store, "SELECT * FROM curves ORDER BY trial_id, step").to_pylist()
     return [repr(row) for row in trials], [repr(row) for row in curves]
+
+
+def suffering(folder: Path, *faults: str) -> dict[str, str]:
+    """Environment in which trials have faults of :mod:`tests.integration.faults.sitecustomize`."""
+    marks = folder / "faults"
+    marks.mkdir()
+    for fault in faults:
+        (marks / fault).touch()
+    return {"FAULTS": str(marks), "PYTHONPATH": f"{FAULTS}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+
+
+def nearly_full() -> dict[str, str]:
+    """Environment in which Ray takes this machine for full when 9 GB more are used, by other tests or by this one."""
+    from ray._common.utils import get_system_memory
+    from ray._private.utils import get_used_memory
+
+    return {"RAY_memory_usage_threshold": str(min(0.95, (get_used_memory() + 9e9) / get_system_memory()))}
 
 
 def workers_of(driver: int, title: str) -> list[psutil.Process]:

@@ -3,26 +3,33 @@ what happened."""
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from ray._common.utils import get_system_memory
-from ray._private.utils import get_used_memory
 
 from cosweep.results.store import Store
 from cosweep.sweep.search_space import load_sweep
 from tests.integration.clusters import Cluster, cluster
-from tests.integration.processes import LONGER, TINY, Numbers, finish, numbers, run, start, wait_for, watched
+from tests.integration.processes import (
+    LONGER,
+    TINY,
+    Numbers,
+    finish,
+    nearly_full,
+    numbers,
+    run,
+    start,
+    suffering,
+    wait_for,
+    watched,
+)
 
 pytestmark = pytest.mark.integration
-
-FAULTS = Path(__file__).parent / "faults"
 
 
 @pytest.fixture(scope="module")
@@ -36,15 +43,6 @@ def machines() -> Iterator[Cluster]:
 def definition(folder: Path) -> Path:
     (folder / "tiny.yaml").write_text(TINY)
     return folder
-
-
-def suffering(folder: Path, *faults: str) -> dict[str, str]:
-    """Environment in which trials have faults."""
-    marks = folder / "faults"
-    marks.mkdir()
-    for fault in faults:
-        (marks / fault).touch()
-    return {"FAULTS": str(marks), "PYTHONPATH": f"{FAULTS}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
 
 
 def test_trials_that_hang_crash_or_fill_memory_once_are_tried_again(tmp_path: Path, reference: Numbers) -> None:
@@ -83,8 +81,7 @@ def test_trials_that_fill_their_machine_run_again_alone_and_fail_if_they_still_d
     tmp_path: Path, reference: Numbers
 ) -> None:
     faults = suffering(definition(tmp_path), "once-fill-24-0", "fill-24-1")
-    share = (get_used_memory() + 6e9) / get_system_memory()
-    code, output = run(tmp_path, "tiny.yaml", *LONGER, RAY_memory_usage_threshold=str(share), **faults)
+    code, output = run(tmp_path, "tiny.yaml", *LONGER, **nearly_full(), **faults)
     assert code == 1, output
     assert output.count("runs again alone, after the others: its machine ran out of memory") >= 2
     rows = Store(tmp_path / "results").trials("tiny").to_pylist()
@@ -100,6 +97,17 @@ def test_trials_that_fill_their_machine_run_again_alone_and_fail_if_they_still_d
     assert len(curves) == len(reference[1]) * 3 / 4
 
 
+def test_two_workers_that_fill_their_machine_give_it_back_and_their_trial_runs_again_alone(tmp_path: Path) -> None:
+    faults = suffering(definition(tmp_path), "once-fill-0-0")
+    changes = ["--set", "trial.optimizer.epochs=4", "--set", "resources.workers=2"]
+    changes += ["--set", "space.seed.grid=[0]", "--set", "space.interventions.0.beta.grid=[0]"]
+    code, output = run(tmp_path, "tiny.yaml", *changes, **nearly_full(), **faults)
+    assert code == 0, output
+    assert "runs again alone, after the others: its machine ran out of memory" in output
+    (row,) = Store(tmp_path / "results").trials("tiny").to_pylist()
+    assert (row["status"], row["workers"], row["steps"]) == ("completed", 2, 16)
+
+
 def test_workers_that_die_before_a_trial_and_after_its_row_cost_nothing(tmp_path: Path, reference: Numbers) -> None:
     faults = suffering(definition(tmp_path), "once-reset", "once-report")
     code, output = run(tmp_path, "tiny.yaml", *LONGER, **faults)
@@ -110,13 +118,14 @@ def test_workers_that_die_before_a_trial_and_after_its_row_cost_nothing(tmp_path
     assert numbers(Store(tmp_path / "results")) == reference
 
 
+@pytest.mark.parametrize("lose", [Cluster.kill, Cluster.preempt])
 def test_a_machine_that_is_lost_and_one_that_comes_cost_nothing(
-    tmp_path: Path, reference: Numbers, machines: Cluster
+    tmp_path: Path, reference: Numbers, machines: Cluster, lose: Callable[[Cluster, subprocess.Popen[bytes]], None]
 ) -> None:
     driver = start(definition(tmp_path), "tiny.yaml", *LONGER, *KEPT, **machines.environment)
     checkpoints = tmp_path / "results/checkpoints/sweep=tiny"
     wait_for(lambda: len(list(checkpoints.glob("[!.]*.pt"))) == 2 if checkpoints.exists() else False)
-    machines.kill(machines.machines[-1])
+    lose(machines, machines.machines[-1])
     machines.add("--num-cpus", "1")
     code, output = finish(driver)
     assert code == 0, output

@@ -20,6 +20,7 @@ UNAVAILABLE = (
 NODE_DIED = (
     "The actor died unexpectedly before finishing this task.\nThe actor died because its node has died. Node Id: 1"
 )
+PREEMPTED = "the actor's node was preempted\nThe actor died unexpectedly before finishing this task.\n\tclass_name: "
 MEMORY = (
     "1 worker(s) were killed due to the node running low on memory. Memory on the node (IP: 127.0.0.1, ID: 7ce48eb39) "
     "was 5.58GB used / 23.54GB limit (0.236939)\nOOM kill reason: Memory usage 5807276032B exceeded threshold of "
@@ -35,6 +36,7 @@ FULL = "ray::ImplicitFunc.train()\n  File x, line 1\nOSError: [Errno 28] No spac
         (WORKER_DIED, Word.RUNNING, "", 65, Cause("it did not end within resources.time_limit, 1m 00s")),
         (WORKER_DIED, Word.RETIRING, "its process held 2 GB", 1, Cause("its process held 2 GB", Kind.NOBODY)),
         (UNAVAILABLE, Word.RUNNING, "", 65, Cause("its machine was lost", Kind.MACHINE)),
+        (PREEMPTED, Word.RUNNING, "", 5, Cause("its machine was lost", Kind.MACHINE)),
         (NODE_DIED, Word.RUNNING, "", 5, Cause("its machine was lost", Kind.MACHINE)),
         (MEMORY, Word.RUNNING, "", 5, Cause("its machine ran out of memory", Kind.MEMORY)),
         (

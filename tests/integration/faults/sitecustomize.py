@@ -46,7 +46,7 @@ def full() -> None:
 
 
 def fill() -> None:
-    for _ in range(80):
+    for _ in range(120):
         LEAKED.append(b"x" * 100_000_000)
         time.sleep(0.02)
     time.sleep(60)  # until Ray ends the process
