@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -118,14 +118,13 @@ def test_workers_that_die_before_a_trial_and_after_its_row_cost_nothing(tmp_path
     assert numbers(Store(tmp_path / "results")) == reference
 
 
-@pytest.mark.parametrize("lose", [Cluster.kill, Cluster.preempt])
 def test_a_machine_that_is_lost_and_one_that_comes_cost_nothing(
-    tmp_path: Path, reference: Numbers, machines: Cluster, lose: Callable[[Cluster, subprocess.Popen[bytes]], None]
+    tmp_path: Path, reference: Numbers, machines: Cluster
 ) -> None:
     driver = start(definition(tmp_path), "tiny.yaml", *LONGER, *KEPT, **machines.environment)
     checkpoints = tmp_path / "results/checkpoints/sweep=tiny"
     wait_for(lambda: len(list(checkpoints.glob("[!.]*.pt"))) == 2 if checkpoints.exists() else False)
-    lose(machines, machines.machines[-1])
+    machines.kill(machines.machines[-1])
     machines.add("--num-cpus", "1")
     code, output = finish(driver)
     assert code == 0, output
@@ -136,6 +135,22 @@ def test_a_machine_that_is_lost_and_one_that_comes_cost_nothing(
 
 
 KEPT = ["--set", "results.checkpoint_seconds=0.1"]
+
+
+def test_a_machine_that_is_preempted_is_no_fault_of_its_trial(tmp_path: Path, machines: Cluster) -> None:
+    """Saying so to Ray takes some seconds, so trials are long."""
+    changes = ["--set", "trial.optimizer.epochs=400", "--set", "trial.probe.every=5", "--set", "space.seed.grid=[0]"]
+    driver = start(definition(tmp_path), "tiny.yaml", *changes, *KEPT, **machines.environment)
+    checkpoints = tmp_path / "results/checkpoints/sweep=tiny"
+    wait_for(lambda: len(list(checkpoints.glob("[!.]*.pt"))) == 2 if checkpoints.exists() else False)
+    machines.preempt(machines.machines[-1])
+    machines.add("--num-cpus", "1")
+    code, output = finish(driver)
+    assert code == 0, output
+    assert re.search(r"trial \w+ runs again: its machine was lost", output), output
+    assert re.search(r"trial \w+ carries on from step \d+", output), output
+    rows = Store(tmp_path / "results").trials("tiny").to_pylist()
+    assert [(row["status"], row["steps"]) for row in rows] == [("completed", 1600)] * 2
 
 
 def test_a_second_driver_is_refused_and_the_first_goes_on(
