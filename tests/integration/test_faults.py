@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -118,37 +118,34 @@ def test_workers_that_die_before_a_trial_and_after_its_row_cost_nothing(tmp_path
     assert numbers(Store(tmp_path / "results")) == reference
 
 
-def test_a_machine_that_is_lost_and_one_that_comes_cost_nothing(
-    tmp_path: Path, reference: Numbers, machines: Cluster
+def run_and_lose(
+    machines: Cluster, lose: Callable[[subprocess.Popen[bytes]], None], folder: Path, *changes: str
 ) -> None:
-    driver = start(definition(tmp_path), "tiny.yaml", *LONGER, *KEPT, **machines.environment)
-    checkpoints = tmp_path / "results/checkpoints/sweep=tiny"
+    """Run a sweep that loses a machine when two trials have been kept, and gets another; they carry on."""
+    changes += ("--set", "results.checkpoint_seconds=0.1")
+    driver = start(folder, "tiny.yaml", *changes, **machines.environment)
+    checkpoints = folder / "results/checkpoints/sweep=tiny"
     wait_for(lambda: len(list(checkpoints.glob("[!.]*.pt"))) == 2 if checkpoints.exists() else False)
-    machines.kill(machines.machines[-1])
-    machines.add("--num-cpus", "1")
-    code, output = finish(driver)
-    assert code == 0, output
-    assert re.search(r"trial \w+ runs again: its machine was lost", output)
-    assert re.search(r"trial \w+ carries on from step \d+", output)
-    assert not list(checkpoints.iterdir())
-    assert numbers(Store(tmp_path / "results")) == reference
-
-
-KEPT = ["--set", "results.checkpoint_seconds=0.1"]
-
-
-def test_a_machine_that_is_preempted_is_no_fault_of_its_trial(tmp_path: Path, machines: Cluster) -> None:
-    """Saying so to Ray takes some seconds, so trials are long."""
-    changes = ["--set", "trial.optimizer.epochs=400", "--set", "trial.probe.every=5", "--set", "space.seed.grid=[0]"]
-    driver = start(definition(tmp_path), "tiny.yaml", *changes, *KEPT, **machines.environment)
-    checkpoints = tmp_path / "results/checkpoints/sweep=tiny"
-    wait_for(lambda: len(list(checkpoints.glob("[!.]*.pt"))) == 2 if checkpoints.exists() else False)
-    machines.preempt(machines.machines[-1])
+    lose(machines.machines[-1])
     machines.add("--num-cpus", "1")
     code, output = finish(driver)
     assert code == 0, output
     assert re.search(r"trial \w+ runs again: its machine was lost", output), output
     assert re.search(r"trial \w+ carries on from step \d+", output), output
+    assert not list(checkpoints.iterdir())
+
+
+def test_a_machine_that_is_lost_and_one_that_comes_cost_nothing(
+    tmp_path: Path, reference: Numbers, machines: Cluster
+) -> None:
+    run_and_lose(machines, machines.kill, definition(tmp_path), *LONGER)
+    assert numbers(Store(tmp_path / "results")) == reference
+
+
+def test_a_machine_that_is_preempted_is_no_fault_of_its_trial(tmp_path: Path, machines: Cluster) -> None:
+    """Saying so to Ray takes some seconds, so trials are long."""
+    changes = ["--set", "trial.optimizer.epochs=400", "--set", "trial.probe.every=5", "--set", "space.seed.grid=[0]"]
+    run_and_lose(machines, machines.preempt, definition(tmp_path), *changes)
     rows = Store(tmp_path / "results").trials("tiny").to_pylist()
     assert [(row["status"], row["steps"]) for row in rows] == [("completed", 1600)] * 2
 

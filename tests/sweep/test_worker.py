@@ -5,13 +5,22 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 import torch
 
 from cosweep.sweep import worker
-from cosweep.sweep.worker import Growth, MemoryLimitError, check_memory, gpu_problem, is_out_of_memory, private_memory
+from cosweep.sweep.worker import (
+    Growth,
+    MemoryLimitError,
+    check_memory,
+    claim_gpu_share,
+    gpu_problem,
+    is_out_of_memory,
+    private_memory,
+)
 
 HANG = """
 import ctypes, sys
@@ -95,14 +104,32 @@ def test_a_share_of_a_gpu_is_there_or_the_numbers_are_told(share: float, free: i
 
 @pytest.mark.gpu
 @pytest.mark.skipif(
-    not torch.cuda.is_available(), reason="there is no share of a GPU to claim: torch finds no CUDA device here"
+    not torch.cuda.is_available(),
+    reason="only a CUDA device can refuse memory beyond a share; pytest -m gpu where one is",
 )
 def test_a_share_of_a_real_gpu_is_kept_to() -> None:
-    from cosweep.sweep.worker import claim_gpu_share
-
     started = time.monotonic()
     claim_gpu_share(0.25)
     assert time.monotonic() - started < 30
     _, total = torch.cuda.mem_get_info()
     with pytest.raises(torch.OutOfMemoryError):
         torch.empty(int(0.3 * total), dtype=torch.uint8, device="cuda")
+    torch.cuda.set_per_process_memory_fraction(1.0)
+
+
+@pytest.mark.parametrize(("patience", "refused"), [(60.0, False), (-1.0, True)])
+def test_a_share_is_waited_for_and_refused_in_the_end(
+    monkeypatch: pytest.MonkeyPatch, patience: float, refused: bool
+) -> None:
+    """With a device that says it has the memory at the third time."""
+    free = iter([int(5e9), int(5e9), int(12e9)])
+    fractions: list[float] = []
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (next(free), int(80e9)))
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", fractions.append)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    monkeypatch.setattr("cosweep.sweep.worker._GPU_PATIENCE_SECONDS", patience)
+    with pytest.raises(torch.OutOfMemoryError, match=r"5\.0 of the GPU") if refused else nullcontext():
+        claim_gpu_share(0.25)
+    assert fractions == [0.25]
+    assert len(list(free)) == (2 if refused else 0)
