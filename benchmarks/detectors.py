@@ -1,6 +1,6 @@
 """Compares CO detectors on curves with known answers; prints the tables of docs/detectors.md.
 
-    python benchmarks/detectors.py                       the tables, from detector_curves.parquet beside this file
+    python benchmarks/detectors.py                       the tables, from the curves that come with the package
     python benchmarks/detectors.py --collect results     makes that file anew from a results folder
 
 Every training was run twice with the same spec but for the probe, which does not touch the training: once
@@ -17,21 +17,19 @@ import argparse
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 
 import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
-from cosweep.detection import Detector
+from cosweep.detection import RECORDED_CURVES, Detector
 from cosweep.detection.collapse import Collapse
 from cosweep.detection.published import FGSMPGDGap, GradientCosine, WongDrop
 from cosweep.metrics import ProbeMetrics
 from cosweep.results.query import run_query
 from cosweep.results.store import Store
 
-CURVES = Path(__file__).with_name("detector_curves.parquet")
 LABEL_RATIO = 0.18
 LABEL_READINGS = 3
 _COLUMNS = "sweep, method, epsilon, beta, seed, probe_pgd_steps, steps, train_seconds, probe_seconds"
@@ -71,7 +69,7 @@ Rule = Callable[[], Detector]
 
 
 def collect(root: str) -> None:
-    """Write the curves of the four detector sweeps to ``detector_curves.parquet``."""
+    """Write the curves of the four detector sweeps to the package's ``recorded_curves.parquet``."""
     sql = f"""
         SELECT {", ".join(f"t.{c.strip()}" for c in _COLUMNS.split(","))}, {", ".join(f"c.{c}" for c in _PROBE)}
         FROM curves c JOIN trials t USING (trial_id, sweep)
@@ -79,14 +77,14 @@ def collect(root: str) -> None:
         ORDER BY t.sweep, t.method, t.epsilon, t.beta, t.seed, t.probe_pgd_steps, c.step
     """
     table = run_query(Store(root), sql)
-    pq.write_table(table, CURVES, compression="zstd")
-    print(f"{table.num_rows} probes written to {CURVES}")
+    pq.write_table(table, RECORDED_CURVES, compression="zstd")
+    print(f"{table.num_rows} probes written to {RECORDED_CURVES}")
 
 
 def load() -> list[Training]:
     """All trainings of the stored curves."""
     curves: dict[tuple[object, ...], dict[bool, list[ProbeMetrics]]] = {}
-    for row in pq.read_table(CURVES).to_pylist():
+    for row in pq.read_table(RECORDED_CURVES).to_pylist():
         key = tuple(row[name] for name in ("sweep", "method", "epsilon", "beta", "seed"))
         probe = ProbeMetrics(**{name: row[name] for name in _PROBE})
         curves.setdefault(key, {}).setdefault(row["probe_pgd_steps"] == 50, []).append(probe)

@@ -15,8 +15,9 @@ set -euo pipefail
 # The batch script runs on the first node; HEAD_IP overrides the choice where nodes have several networks.
 address="${HEAD_IP:-$(hostname --all-ip-addresses | cut -d ' ' -f 1)}:6379"
 # A token for this job only, by the environment, which other users cannot read.
-RAY_AUTH_TOKEN="$(python3 -c 'import secrets; print(secrets.token_hex(32))')"
-export RAY_AUTH_TOKEN RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0
+RAY_AUTH_TOKEN="$(python3 -I -c 'import secrets; print(secrets.token_hex(32))')"
+# PYTHONSAFEPATH: no Python file of the folder that the job runs in is taken for a library.
+export PYTHONSAFEPATH=1 RAY_AUTH_TOKEN RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0
 # Nodes of a large allocation start at different times; Ray waits 30 s for them by default.
 export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT="${RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT:-300}"
 

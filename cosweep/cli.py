@@ -281,7 +281,8 @@ def report(sweep: Annotated[str, typer.Argument(help="A sweep.")], root: Root = 
     with errors.status("reading results") as progress:
         made = make_report(store, sweep)
         progress.update("drawing the report")
-        files = write_report(store, made)
+        files = made.files()
+        write_report(store, made, files)
     _print_report(made)
     if made.partial:
         console.print(f"[yellow]partial[/]: {made.partial}")

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -13,6 +17,8 @@ from tests.results.rows import curve, trial_row
 
 FORBID = """
 import sys
+import tomllib
+from importlib.metadata import packages_distributions
 
 # None in place of a module makes its import fail as if it were not installed.
 sys.modules.update(dict.fromkeys(sys.argv[1].split(",")))
@@ -114,3 +120,25 @@ def test_the_forbidding_above_forbids() -> None:
 def test_importing_any_module_changes_no_global_setting_and_no_seed() -> None:
     """Of torch and numpy; rich draws from the generator of Python itself when it is imported."""
     assert run_python(SETTINGS).strip() == "unchanged"
+
+
+def test_the_package_imports_nothing_that_it_does_not_ask_for() -> None:
+    """Tools of developers bring much that a user would lack."""
+    root = Path(__file__).parents[1]
+    asked = tomllib.loads((root / "pyproject.toml").read_text())["project"]["dependencies"]
+    names = {re.split(r"[^\w-]", requirement)[0].lower() for requirement in asked}
+    brought_by = {module: {name.lower() for name in names} for module, names in packages_distributions().items()}
+    unknown = {
+        module
+        for path in (root / "cosweep").rglob("*.py")
+        for module in imported(ast.parse(path.read_text(encoding="utf-8")))
+        if module not in sys.stdlib_module_names | {"cosweep"} and not brought_by.get(module, set()) & names
+    }
+    assert unknown == set()
+
+
+def imported(tree: ast.AST) -> set[str]:
+    """Top-level modules that a file imports."""
+    found = [name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names]
+    found += [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    return {name.split(".")[0] for name in found}

@@ -1,5 +1,7 @@
 """Detectors of catastrophic overfitting; plain floats in, no torch."""
 
+from pathlib import Path
+
 from cosweep.detection.base import Detector
 from cosweep.detection.collapse import Collapse
 from cosweep.detection.published import FGSMPGDGap, GradientCosine, WongDrop
@@ -12,4 +14,7 @@ DETECTORS: dict[str, type[Detector]] = {
     "grad_cos": GradientCosine,
 }
 
-__all__ = ["DETECTORS", "Detector", "Verdict"]
+RECORDED_CURVES = Path(__file__).with_name("recorded_curves.parquet")
+"""Probes of real trainings, by which the detectors were calibrated and compared; benchmarks/detectors.py makes it."""
+
+__all__ = ["DETECTORS", "RECORDED_CURVES", "Detector", "Verdict"]

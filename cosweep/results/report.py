@@ -218,13 +218,11 @@ def asked_trials(store: Store, sweep: str, record: dict[str, Any]) -> pa.Table:
     return _of(store.trials(sweep), pa.chunked_array([record["trial_ids"]], pa.string()))
 
 
-def write_report(store: Store, report: Report) -> dict[str, bytes]:
-    """Write the report's files below ``reports/NAME`` and return them."""
+def write_report(store: Store, report: Report, files: Mapping[str, bytes]) -> None:
+    """Write the files of a report below ``reports/NAME``, and remove those of an earlier one."""
     folder = f"reports/{report.sweep}"
-    files = report.files()
     for name, content in files.items():
         store.write_bytes(f"{folder}/{name}", content)
     for old in store.files.names(folder).keys() - files.keys():
         if old.endswith((".png", ".svg", ".csv", ".parquet")):  # of an earlier report; others are not ours
             store.files.delete(f"{folder}/{old}")
-    return files

@@ -10,12 +10,13 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, chdir, contextmanager
 from typing import Any, NamedTuple
 
 from cosweep.errors import CosweepError
 from cosweep.sweep.definition import ResourcesSpec
 from cosweep.sweep.local_ray import close_token_file, private_cluster
+from cosweep.sweep.safe_path import NOBODYS_FOLDER, SAFE_PATH
 from cosweep.sweep.worker import GIGABYTE
 
 _CONNECT_SECONDS = 5.0
@@ -97,6 +98,7 @@ def connected() -> Iterator[None]:
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     # The results are in Parquet, so Tune need not write its own state again and again.
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", str(10**9))
+    os.environ |= SAFE_PATH
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # Which lost machines count as failures of a trial is decided in failures.py, for all of them alike.
     os.environ.setdefault("RAY_TRAIN_COUNT_PREEMPTION_AS_FAILURE", "1")
@@ -109,7 +111,8 @@ def connected() -> Iterator[None]:
         for name in ("ray", "ray.tune", "ray.train"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
         try:
-            ray.init(log_to_driver=False, logging_level="ERROR", configure_logging=True, **options)
+            with chdir(NOBODYS_FOLDER):
+                ray.init(log_to_driver=False, logging_level="ERROR", configure_logging=True, **options)
         except AuthenticationError as error:
             raise _unauthenticated(address, str(error).split(". ")[0]) from error
         except ConnectionError as error:

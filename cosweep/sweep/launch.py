@@ -241,10 +241,10 @@ def refuse_other_data(sweep: Sweep, done: Mapping[str, Mapping[str, Any]], hashe
 
 def _conclude(sweep: Sweep, store: Store, tracker: Tracker | None, uri: str | None, console: Console) -> Outcome:
     report = make_report(store, sweep.name, sweep.record())
+    files = report.files()
     try:
-        files = write_report(store, report)
+        write_report(store, report, files)
     except (OSError, CosweepError) as error:  # all trials have their rows; what they say is still to be shown
-        files = report.files()
         console.print(
             f"[yellow]the report cannot be written[/] ({escape(str(error))}); later: cosweep report {sweep.name}",
             soft_wrap=True,

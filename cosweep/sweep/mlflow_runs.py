@@ -49,6 +49,16 @@ def artifacts_folder(uri: str) -> Path | None:
     return Path(str(make_url(uri).database)).absolute().parent / "mlartifacts"
 
 
+def from_anywhere(uri: str) -> str:
+    """A tracking URI that leads to the same runs for a process in another folder: SQLite's path made absolute."""
+    from sqlalchemy.engine import make_url
+
+    if not uri.startswith("sqlite:"):
+        return uri
+    url = make_url(uri)
+    return url.set(database=str(Path(str(url.database)).absolute())).render_as_string(hide_password=False)
+
+
 class SweepRuns:
     """The MLflow runs of one sweep. Logging a trial twice leaves one run.
 

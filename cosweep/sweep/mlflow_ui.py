@@ -23,7 +23,8 @@ from cosweep.errors import CosweepError
 from cosweep.redaction import redacted
 from cosweep.results.store import Store
 from cosweep.sweep.mlflow_pages import home_link, sweep_links
-from cosweep.sweep.mlflow_runs import SweepRuns, artifacts_folder
+from cosweep.sweep.mlflow_runs import SweepRuns, artifacts_folder, from_anywhere
+from cosweep.sweep.safe_path import NOBODYS_FOLDER, SAFE_PATH
 from cosweep.sweep.tracking import stored_uri
 
 _HOST = "127.0.0.1"
@@ -34,6 +35,7 @@ _SERVER_ENVIRONMENT = {
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
+    **SAFE_PATH,
 }
 
 
@@ -134,11 +136,17 @@ def _server(uri: str, port: int) -> Iterator[tuple[subprocess.Popen[bytes], IO[b
     if folder is not None:
         command += ["--artifacts-destination", str(folder)]
     # Not an argument, which all users of the machine can read.
-    environment = {**os.environ, **_SERVER_ENVIRONMENT, "MLFLOW_BACKEND_STORE_URI": uri}
+    environment = {**os.environ, **_SERVER_ENVIRONMENT, "MLFLOW_BACKEND_STORE_URI": from_anywhere(uri)}
     with (
         tempfile.TemporaryFile() as log,
         subprocess.Popen(
-            command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            command,
+            env=environment,
+            cwd=NOBODYS_FOLDER,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
         ) as process,
     ):
         try:

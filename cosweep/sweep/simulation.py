@@ -8,17 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cache
-from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from cosweep.detection import DETECTORS
+from cosweep.detection import DETECTORS, RECORDED_CURVES
 from cosweep.metrics import ProbeMetrics
 from cosweep.training import TrialRun, TrialSpec
 from cosweep.training.evaluation import FinalAccuracies
 
-CURVES = Path(__file__).parents[2] / "benchmarks" / "detector_curves.parquet"
-"""Recorded probes; in the checkout only."""
 _TRAINING = ("sweep", "method", "epsilon", "beta", "seed", "probe_pgd_steps")
 _PROBE = ("step", "epoch", "clean_acc", "fgsm_acc", "pgd_acc", "grad_cos")
 _CLASSES = 10
@@ -61,7 +58,7 @@ def drawn_curve(spec: TrialSpec) -> Sequence[ProbeMetrics]:
 def recorded_curves() -> tuple[tuple[ProbeMetrics, ...], ...]:
     """Every recorded curve."""
     curves: dict[tuple[object, ...], list[ProbeMetrics]] = {}
-    for row in pq.read_table(CURVES).to_pylist():
+    for row in pq.read_table(RECORDED_CURVES).to_pylist():
         probe = ProbeMetrics(**{name: row[name] for name in _PROBE}, lr=0.0, train_loss=0.0, train_acc=0.0)
         curves.setdefault(tuple(row[name] for name in _TRAINING), []).append(probe)
     return tuple(map(tuple, curves.values()))

@@ -20,6 +20,7 @@ from cosweep.results.store import Store
 from cosweep.sweep.mlflow_pages import Summary
 from cosweep.sweep.mlflow_runs import SweepRuns
 from cosweep.sweep.mlflow_writer import Job, Task, summary_job
+from cosweep.sweep.safe_path import SAFE_PATH
 
 _SILENT_SECONDS = 60.0
 _TRIALS = ("trial", "earlier")
@@ -55,6 +56,7 @@ class Tracker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            env={**os.environ, **SAFE_PATH},
             start_new_session=True,  # Ctrl-C ends the trials; those that ended are still to be logged
         )
         self._answers, self._trouble = _Lines(self._writer.stdout), _Lines(self._writer.stderr)

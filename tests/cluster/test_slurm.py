@@ -14,6 +14,7 @@ from cosweep.results.store import Store
 from tests.cluster.files import CLUSTER
 from tests.cluster.programs import absent, program
 from tests.integration.processes import TINY
+from tests.security.planted import modules_that_ran, plant
 
 SCRIPT = CLUSTER / "slurm.sh"
 NODES = Path(__file__).parent / "slurm" / "two_nodes.sh"
@@ -32,6 +33,7 @@ def unshare() -> list[str]:
 @pytest.mark.integration
 def test_a_sweep_runs_on_all_nodes_of_an_allocation(tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(TINY)
+    marks = plant(tmp_path)
     environment = {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin",
         "SLURM_JOB_NUM_NODES": "2",
@@ -53,6 +55,7 @@ def test_a_sweep_runs_on_all_nodes_of_an_allocation(tmp_path: Path) -> None:
     (asked,) = (tmp_path / "srun.log").read_text().splitlines()
     assert asked.startswith("srun --nodes=2 --ntasks=2 --cpu-bind=none --wait=10 ray symmetric-run ")
     assert not re.search("[0-9a-f]{64}", asked), "the token is on the command line"
+    assert modules_that_ran(marks) == []
 
 
 @pytest.mark.parametrize("code", [0, 1, 2])

@@ -19,6 +19,9 @@ DECOYS = (
     "secrets.env",
     "cosweep/__pycache__/a.pyc",
     "docs/a.md",
+    "statistics.py",
+    "mlflow.py",
+    "search_spaces.py",
 )
 
 

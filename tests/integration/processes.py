@@ -20,6 +20,8 @@ from cosweep.results.store import Store
 
 T = TypeVar("T")
 Numbers = tuple[list[str], list[str]]
+COSWEEP = str(Path(sys.executable).with_name("cosweep"))
+"""The command, as it is installed."""
 FAULTS = Path(__file__).parent / "faults"
 
 TINY = """
@@ -47,7 +49,7 @@ CLOCKS = "train_seconds, probe_seconds, diagnostic_seconds, eval_seconds, wall_s
 def start(folder: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
     """Start ``cosweep run`` in ``folder``, in a process group of its own."""
     return subprocess.Popen(
-        [sys.executable, "-m", "cosweep", "run", *arguments],
+        [COSWEEP, "run", *arguments],
         cwd=folder,
         env={**os.environ, "COLUMNS": "200", **environment},
         stdout=subprocess.PIPE,

@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from playwright.sync_api import Browser, Locator, Page
 from cosweep.results.store import Store
 from cosweep.sweep.tracking import sync_sweep
 from tests.browser import chromium
-from tests.integration.processes import wait_for
+from tests.integration.processes import COSWEEP, wait_for
 from tests.results.sweeps import write_sweep
 from tests.servers import free_port
 
@@ -65,7 +64,7 @@ def ui(tmp_path_factory: pytest.TempPathFactory, output: Path) -> Iterator[subpr
     store = Store(tmp_path_factory.mktemp("results"))
     write_sweep(store, epsilons=tuple(n / 255 for n in (48, 56, 64, 72, 80)), betas=(0, 16 / 255, 128 / 255))
     sync_sweep(store, "made", f"sqlite:///{store.local_path}/mlflow.db")
-    command = [sys.executable, "-m", "cosweep", "ui", "made", "--root", store.location, "--port", str(free_port())]
+    command = [COSWEEP, "ui", "made", "--root", store.location, "--port", str(free_port())]
     environment = {name: text for name, text in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
     with output.open("wb") as log, subprocess.Popen(command, env=environment, stdout=log, stderr=log) as process:
         try:

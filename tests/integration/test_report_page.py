@@ -47,7 +47,8 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("results")
     store = Store(folder)
     write_sweep(store, methods=("fgsm", "pgd"), snapshots=True)
-    write_report(store, make_report(store, "made"))
+    made = make_report(store, "made")
+    write_report(store, made, made.files())
     return folder / "reports/made/report.html"
 
 

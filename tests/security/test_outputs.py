@@ -93,7 +93,8 @@ def scripted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store.write_sweep(
         "made", {**record, "axes": axes, "trial_ids": ids, "space": space, "source": source, "command": SCRIPT}
     )
-    write_report(store, make_report(store, "made"))
+    made = make_report(store, "made")
+    write_report(store, made, made.files())
     return folder / "reports/made/report.html"
 
 

@@ -1,4 +1,4 @@
-"""What a real run keeps and opens: no secret in any file, no socket beyond this machine."""
+"""What a real run keeps, opens and loads: no secret in any file, no socket beyond this machine, no planted module."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ import pytest
 
 from cosweep.results.store import Store
 from cosweep.sweep.tracking import sync_sweep
-from tests.integration.processes import TINY, finish, start, wait_for
+from tests.integration.processes import COSWEEP, TINY, finish, start, wait_for
 from tests.results.sweeps import write_sweep
+from tests.security.planted import modules_that_ran, plant
 from tests.servers import answers, free_port, mlflow_server
 
 pytestmark = pytest.mark.integration
@@ -34,6 +35,7 @@ class Ran:
 
     output: str
     files: list[Path]
+    planted: list[str] = field(default_factory=list)
     arguments: set[str] = field(default_factory=set)
     listened: set[tuple[str, str]] = field(default_factory=set)
 
@@ -60,9 +62,13 @@ def ran() -> Iterator[Ran]:
     with tempfile.TemporaryDirectory(prefix="cs-", dir="/tmp") as name:  # short, for Ray's sockets
         folder = Path(name)
         (folder / "tiny.yaml").write_text(TINY)
+        marks = plant(folder)
+        (folder / "server").mkdir()
         port = free_port()
-        with mlflow_server(folder, port):
-            yield run_with_secrets(folder, f"http://me:{PASSWORD}@127.0.0.1:{port}")
+        with mlflow_server(folder / "server", port):
+            seen = run_with_secrets(folder, f"http://me:{PASSWORD}@127.0.0.1:{port}")
+            seen.planted = modules_that_ran(marks)
+            yield seen
 
 
 def run_with_secrets(folder: Path, uri: str) -> Ran:
@@ -94,6 +100,12 @@ def test_no_argument_of_a_process_holds_a_secret(ran: Ran) -> None:
 def test_a_run_listens_on_loopback_only(ran: Ran) -> None:
     assert {"gcs_server", "raylet"} <= {name for name, _ in ran.listened}
     assert [found for found in ran.listened if found[1] not in LOOPBACK] == []
+
+
+def test_no_module_of_the_current_folder_runs_in_the_driver_in_rays_workers_or_in_the_writer_of_mlflow(
+    ran: Ran,
+) -> None:
+    assert ran.planted == []
 
 
 CLUSTER = """
@@ -162,13 +174,15 @@ def test_no_other_user_reaches_the_files_of_a_cluster(cluster: dict[str, str]) -
     assert not (Path(cluster["home"]) / ".ray/auth_token").exists()
 
 
-def test_the_page_of_mlflow_listens_on_loopback_only(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+def test_the_page_of_mlflow_listens_on_loopback_only_and_loads_no_planted_module(tmp_path: Path) -> None:
+    store = Store(tmp_path / "results")
     write_sweep(store, epsilons=(64 / 255,), betas=(0.0, 16 / 255))
-    sync_sweep(store, "made", f"sqlite:///{tmp_path}/mlflow.db")
-    port = free_port()
-    command = [sys.executable, "-m", "cosweep", "ui", "made", "--root", str(tmp_path), "--port", str(port)]
-    with subprocess.Popen(command, env=without_ray(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+    sync_sweep(store, "made", f"sqlite:///{tmp_path}/results/mlflow.db")
+    marks, port = plant(tmp_path), free_port()
+    command = [COSWEEP, "ui", "made", "--port", str(port)]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=without_ray(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as process:
         try:
             wait_for(lambda: process.poll() is not None or answers(f"http://127.0.0.1:{port}"))
             below = psutil.Process(process.pid).children(recursive=True)
@@ -179,6 +193,7 @@ def test_the_page_of_mlflow_listens_on_loopback_only(tmp_path: Path) -> None:
             process.wait(60)
     assert addresses == {"127.0.0.1"}
     assert not any("sqlite:" in word for word in arguments)
+    assert modules_that_ran(marks) == []
     with pytest.raises(OSError, match="refused"), socket.create_connection((outer_address(), port), timeout=5):
         pass
 

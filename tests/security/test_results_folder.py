@@ -80,7 +80,8 @@ def test_a_linked_file_is_replaced_not_followed(store: Store, tmp_path: Path) ->
     page = tmp_path / "results/reports/made/report.html"
     page.parent.mkdir(parents=True)
     page.symlink_to(mine)
-    write_report(store, make_report(store, "made"))
+    made = make_report(store, "made")
+    write_report(store, made, made.files())
     assert mine.read_text() == "mine"
     assert not page.is_symlink()
 
