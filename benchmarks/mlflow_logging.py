@@ -48,7 +48,7 @@ def main() -> None:
         store = Store(folder / "results")
         ids = generate(store, options.trials, options.probes)
         row, curve = store.trial(SWEEP, ids[0])
-        points = len(trial_entry(row, curve, ["epsilon", "seed"]).points)
+        points = len(trial_entry(row, curve, ["epsilon", "seed"], "results").points)
         print(f"{options.trials} trials of {options.probes} probes, {points} points a trial\n")
         print("| MLflow | ms a trial | points a second | CPU of the driver |\n|---|---|---|---|")
         for kind in ("SQLite", "server"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from cosweep import __version__
 from cosweep.errors import CosweepError, SpecError, UnknownNameError
 from cosweep.redaction import redacted
 from cosweep.terminal import SafeConsole
+from cosweep.wording import at_root, counted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -43,6 +43,7 @@ errors = SafeConsole(stderr=True, highlight=False)
 _MOST_BAD_FILES = 20
 
 _SLOW_SECONDS = 5.0
+_WHOLE = "--format csv or json, or a wider terminal"
 MENUS = ("methods", "interventions", "carriers", "models", "data", "diagnostics", "detectors")
 
 Overrides = Annotated[
@@ -69,8 +70,7 @@ def reports_errors(command: Callable[P, None]) -> Callable[P, None]:
         try:
             command(*args, **kwargs)
         except SpecError as error:
-            count = len(error.faults)
-            errors.print(f"[red]error:[/] {count} fault{'s' if count != 1 else ''} in the definition")
+            errors.print(f"[red]error:[/] {counted(len(error.faults), 'fault')} in the definition")
             for fault in error.faults:
                 errors.print(f"  {escape(str(fault))}", soft_wrap=True)
             raise typer.Exit(2) from None
@@ -123,16 +123,16 @@ def _shown(text: str) -> str:
 
 
 def _print_outcome(outcome: Outcome, root: str, command: str) -> None:
-    report = outcome.report
+    report, uri = outcome.report, outcome.mlflow_uri
     console.print()
     _print_report(report)
     where = f"{root}/reports/{report.sweep}"
-    suffix = "" if root == "results" else f" --root {shlex.quote(root)}"
+    query = at_root('cosweep query "SELECT * FROM trials"', root)
     places = [
         ("report", f"{where}/report.html"),
         ("figures", f"{where}/*.png, *.svg"),
-        ("tables", f'{where}/*.csv, *.parquet; cosweep query "SELECT * FROM trials"{suffix}'),
-        ("MLflow", f"{outcome.mlflow_uri}; cosweep ui {report.sweep}{suffix}" if outcome.mlflow_uri else "off"),
+        ("tables", f"{where}/*.csv, *.parquet; {query}"),
+        ("MLflow", f"{uri}; {at_root(f'cosweep ui {report.sweep}', root)}" if uri else "off"),
     ]
     for name, place in places:
         console.print(f"[bold]{name}[/]  {escape(place)}", soft_wrap=True)
@@ -140,16 +140,18 @@ def _print_outcome(outcome: Outcome, root: str, command: str) -> None:
         first = str(row["error"]).splitlines()[0]
         errors.print(f"[red]failed[/] {row['trial_id']}: {escape(first)}", soft_wrap=True)
     if outcome.failed:
-        count = len(outcome.failed)
-        trials = "1 trial" if count == 1 else f"{count} trials"
-        errors.print(f"{trials} failed; mend the cause and run again: {escape(command)}", soft_wrap=True)
+        errors.print(
+            f"{counted(len(outcome.failed), 'trial')} failed; mend the cause and run again: {escape(command)}",
+            soft_wrap=True,
+        )
     if outcome.missing:
-        errors.print(f"{outcome.missing} trials have no result yet; carry on with: {escape(command)}", soft_wrap=True)
+        missing = counted(outcome.missing, "trial has", "trials have")
+        errors.print(f"{missing} no result yet; carry on with: {escape(command)}", soft_wrap=True)
     if outcome.unlogged_reason:
-        missed = f"{outcome.unlogged} trials" if outcome.unlogged else "the summary"
+        missed = counted(outcome.unlogged, "trial") if outcome.unlogged else "the summary"
         errors.print(
             f"[yellow]MLflow misses {missed}[/] ({escape(outcome.unlogged_reason)}); all results are "
-            f"in {escape(root)}; later: cosweep sync {report.sweep}{escape(suffix)}",
+            f"in {escape(root)}; later: {escape(at_root(f'cosweep sync {report.sweep}', root))}",
             soft_wrap=True,
         )
 
@@ -160,11 +162,14 @@ def _print_report(report: Report) -> None:
     if not report.diagrams:
         console.print("no trial has finished yet")
         return
-    for table in phase_tables(report):
-        console.print(table)
-    console.print(breaking_point_table(report) if any(row["co"] for row in report.rows) else "no trial broke")
-    if report.effects:
-        console.print(effect_table(report))
+    broke = any(row["co"] for row in report.rows)
+    tables = phase_tables(report)
+    tables += [breaking_point_table(report)] if broke else []
+    tables += [effect_table(report)] if report.effects else []
+    for table in tables:
+        console.print(table, "")
+    if not broke:
+        console.print("no trial broke")
 
 
 @app.command()
@@ -221,7 +226,10 @@ def query(
         raise CosweepError('give a statement, as in cosweep query "SELECT * FROM trials", or --schema for the columns')
     store = Store(root)
     began = time.monotonic()
-    _print_table(described_columns(store) if sql is None else run_query(store, sql), format)
+    if sql is None:
+        _print_table(described_columns(store), format)
+    else:
+        _print_table(run_query(store, sql), format, f"SELECT fewer, {_WHOLE}")
     if time.monotonic() - began > _SLOW_SECONDS:
         errors.print("slow because of many small files? cosweep compact merges them, also while a sweep runs")
     if sql is not None and not store.sweeps():
@@ -252,7 +260,7 @@ def compact(
             done += compact_sweep(
                 store, name, lambda what, now, of: bar.update(task, description=what, completed=now, total=of)
             )
-    console.print(compaction_table(done) if done else f"no trials in {_shown(root)} yet", soft_wrap=True)
+    console.print(compaction_table(done) if done else f"no trials in {_shown(root)} yet")
     _warn_of_bad_files(store)
 
 
@@ -287,7 +295,7 @@ def report(sweep: Annotated[str, typer.Argument(help="A sweep.")], root: Root = 
     if made.partial:
         console.print(f"[yellow]partial[/]: {made.partial}")
     console.print(f"[bold]report[/]  {_shown(f'{root}/reports/{sweep}')}/report.html", soft_wrap=True)
-    console.print(f"beside it {len(files) - 1} files: figures as PNG and SVG, tables as CSV and Parquet")
+    console.print(f"beside it {counted(len(files) - 1, 'file')}: figures as PNG and SVG, tables as CSV and Parquet")
     _warn_of_bad_files(store)
 
 
@@ -305,7 +313,7 @@ def sync(
     store = Store(root)
     for name in [sweep] if sweep else store.sweeps():
         target, logged, present = sync_sweep(store, name, uri)
-        told = f"{name}: {logged} trials logged to {target}, {present} were there already"
+        told = f"{name}: {counted(logged, 'trial')} logged to {target}, {present} there already"
         console.print(told, markup=False, soft_wrap=True)
 
 
@@ -336,16 +344,16 @@ def list_names(
     for name in what.split(","):
         if name not in MENUS:
             raise UnknownNameError("menu", name, MENUS)
-        console.print(menu_table(name))
+        console.print(menu_table(name), "")
 
 
-def _print_table(table: pa.Table, format: Format) -> None:
+def _print_table(table: pa.Table, format: Format, elsewhere: str = _WHOLE) -> None:
     from cosweep.results import query as formats
 
     if format is Format.TABLE:
-        from cosweep.sweep.presentation import rich_table
+        from cosweep.sweep.presentation import rows_table
 
-        console.print(rich_table(table))
+        console.print(rows_table(table, elsewhere))
         return
     writers = {Format.CSV: formats.to_csv, Format.JSON: formats.to_json, Format.PARQUET: formats.to_parquet}
     if format is Format.PARQUET and sys.stdout.isatty():

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
+import re
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner, Result
 
-from cosweep.cli import MENUS, app
+from cosweep.cli import MENUS, app, console
+from cosweep.results.breaking_points import PIXEL_COLUMNS
 from cosweep.results.store import Store
 from cosweep.sweep.presentation import menu_table
 from cosweep.sweep.search_space import load_sweep
+from cosweep.units import format_pixels
 from tests.results.rows import broken_row, curve, measured_curve, snapshot_rows, trial_row
 
 GOOD = "trial: {interventions: [{kind: inject}]}\nspace: {method.epsilon: {grid: [48/255, 64/255]}}\n"
@@ -48,7 +52,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("trial: {data: {source: mnist}}", "did you mean 'fashion_mnist'?"),
         ("trial: {data: {source: image_parquet, root: nowhere}}", "no file train*.parquet"),
         ("resources: {cpu: 4096}", "asks for 4096 CPUs and 0 GPUs"),
-        ("resources: {gpu: 512}", "asks for 1 CPUs and 512 GPUs"),
+        ("resources: {gpu: 512}", "asks for 1 CPU and 512 GPUs"),
         ("trial: {probe: {every: 9999}}", "leaves 1 probe in 575 steps"),
         ("results: {root: s.yaml/results}", "is not a folder"),
         ("- a list", "expected a mapping"),
@@ -97,7 +101,7 @@ def test_validate_tells_trials_resources_and_cost(folder: Path) -> None:
     result = cosweep("validate", "s.yaml", "--set", "trial.optimizer.epochs=1")
     assert result.exit_code == 0
     assert "2, of which 0 are done and 2 left" in result.output
-    assert "1 CPUs and 0 GPUs a trial" in result.output
+    assert "1 CPU and 0 GPUs a trial" in result.output
     assert "about" in result.output
     assert not (folder / "results").exists()
 
@@ -148,6 +152,91 @@ def test_query_prints_lists_in_each_format(store: Store) -> None:
     pixels = cosweep("query", "SELECT example, shape, delta FROM snapshots ORDER BY example").output
     assert "[1, 1, 2]" in pixels
     assert "[1.75, -0.25]" in pixels
+
+
+WIDTHS = (40, 80, 120, 160)
+
+
+def lines_at(width: int, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> list[str]:
+    """What a command prints on a terminal of this width; no line is longer, none but between tables is blank."""
+    monkeypatch.setattr(console, "width", width)
+    result = cosweep(*arguments)
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert max(map(len, lines)) <= width
+    return lines
+
+
+def told(row: dict[str, object]) -> dict[str, str]:
+    """The values of a row of JSON as a table of the terminal shows them; those that are null are left out."""
+    digits = {name: f"{value:.4g}" for name, value in row.items() if isinstance(value, float)}
+    pixels = {name: format_pixels(float(digits[name])) for name in PIXEL_COLUMNS & digits.keys()}
+    texts = {name: str(value) for name, value in row.items() if value not in (None, "")}
+    return texts | digits | pixels
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("view", ["trials", "curves"])
+def test_a_wide_table_shows_the_columns_that_fit_and_counts_the_others(
+    store: Store, monkeypatch: pytest.MonkeyPatch, view: str, width: int
+) -> None:
+    for number in range(12):
+        store.write_trial("s", trial_row(f"many{number:02d}"), curve())
+    sql = f"SELECT * FROM {view} ORDER BY trial_id"
+    rows = json.loads(cosweep("query", sql, "--format", "json").output)
+    head, _, *lines = lines_at(width, monkeypatch, "query", sql)
+    shown = head.split()
+    assert len(shown) >= 3
+    assert [line.split() for line in lines[: len(rows)]] == [
+        [told(row)[name] for name in shown if name in told(row)] for row in rows
+    ]
+    note = " ".join(" ".join(lines[len(rows) :]).split())
+    assert note.startswith(f"{len(rows[0]) - len(shown)} of {len(rows[0])} columns left out: SELECT fewer, --format")
+
+
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize("width", WIDTHS)
+def test_one_trial_stands_on_end_with_all_its_columns(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    sql = "SELECT * FROM trials WHERE trial_id = 'bbb'"
+    (row,) = json.loads(cosweep("query", sql, "--format", "json").output)
+    lines = lines_at(width, monkeypatch, "query", sql)
+    assert "left out" not in "".join(lines)
+    squeezed = "".join("".join(lines).split())
+    assert not [name for name in row if name[:14] not in squeezed]
+    for text in told(row).values():  # a long one is folded over lines, beside which there is none
+        assert re.sub(r"\s", "", text)[:14] in squeezed
+    assert all(line.strip() for line in lines)
+
+
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize("width", WIDTHS)
+def test_status_shows_every_number_at_any_width(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    text = "".join(lines_at(width, monkeypatch, "status"))
+    for part in ("2 of 4", "1 co", "1 healthy", "1 failed", "trials/hour", "time left"):
+        assert part in text
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_detect_shows_every_verdict_at_any_width(folder: Path, monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    rows = [f"t{n},{10 * i},0.8,0.9,{0.01 if i > n else 0.5}" for n in range(1, 9) for i in range(1, 12)]
+    (folder / "c.csv").write_text("\n".join(["trial_id,step,clean_acc,fgsm_acc,pgd_acc", *rows]))
+    lines = lines_at(width, monkeypatch, "detect", "c.csv")
+    assert all(line.strip() for line in lines)
+    for number in range(1, 9):
+        assert any(line.split()[:4] == [f"t{number}", "co", "True", f"{10 * (number + 1)}"] for line in lines)
+    assert ("left out: --format csv" in " ".join(lines)) == (width < 80)
+
+
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("arguments", [("report", "s"), ("list",), ("query", "--schema"), ("compact",)])
+def test_no_table_of_any_command_is_wider_than_the_terminal_or_blank(
+    monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], width: int
+) -> None:
+    monkeypatch.setattr(console, "width", width)
+    lines = [line for line in cosweep(*arguments).stdout.splitlines() if not line.startswith(("report ", "beside "))]
+    assert max(map(len, lines)) <= width
+    assert not [pair for pair in itertools.pairwise(lines) if not "".join(pair).strip()]
 
 
 @pytest.mark.usefixtures("store")
@@ -229,7 +318,7 @@ def test_a_report_of_no_finished_trial_says_so(folder: Path) -> None:
     made.write_sweep("s", {"name": "s", "trial_ids": ["a"], "axes": ["beta"], "tracking": {"uri": None}})
     result = cosweep("report", "s")
     assert (result.exit_code, "no trial has finished yet" in result.output) == (0, True)
-    assert "0 of 1 trials so far" in (folder / "results/reports/s/report.html").read_text()
+    assert "0 of 1 trial so far" in (folder / "results/reports/s/report.html").read_text()
 
 
 def test_a_damaged_file_is_named_in_the_report_and_by_the_command(store: Store, folder: Path) -> None:
@@ -314,9 +403,9 @@ def test_list_shows_every_name_with_a_line(what: str) -> None:
     result = cosweep("list", what)
     assert result.exit_code == 0
     table = menu_table(what)
-    assert table.row_count > 0
-    for name, line in zip(table.columns[0].cells, table.columns[1].cells):
-        assert str(name) in result.output
+    assert table.rows
+    for name, line, *_ in table.rows:
+        assert name in result.output
         assert line
 
 

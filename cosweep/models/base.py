@@ -17,6 +17,7 @@ from cosweep.errors import CosweepError, Fault
 from cosweep.models.frequency_filter import FrequencyFilter
 from cosweep.models.normalize import Normalize
 from cosweep.specs import Component, number
+from cosweep.wording import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +71,9 @@ class Model(Component):
             options = ", ".join(f"{name}: {value}" for name, value in self.to_dict().items() if value is not None)
             channels, height, width = shape
             raise CosweepError(
-                f"{{{options}}} cannot train on a batch of {batch} images of {height}x{width} with {channels} "
-                f"channels: {str(error).splitlines()[0]}; give another model, image size (data.size) or batch size"
+                f"{{{options}}} cannot train on a batch of {counted(batch, 'image')} of {height}x{width} with "
+                f"{counted(channels, 'channel')}: {str(error).splitlines()[0]}; give another model, image size "
+                "(data.size) or batch size"
             ) from error
 
     def check_draws_nothing(self, num_classes: int, shape: tuple[int, int, int]) -> None:

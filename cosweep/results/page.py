@@ -229,7 +229,7 @@ def _summary(report: Report) -> list[tuple[str, str, str]]:
         tiles.append(("median breaking point", f"{numbers['median_co_step']:.0f}", "steps, of those that broke"))
     unclear = len(report.rows) - len(report.failed) - said
     tiles += [("unclear", str(unclear), "diverged or never robust")] if unclear else []
-    tiles.append(("failed", str(len(report.failed)), "trials"))
+    tiles.append(("failed", str(len(report.failed)), "trial" if len(report.failed) == 1 else "trials"))
     return tiles
 
 

@@ -14,6 +14,7 @@ from cosweep.results.breaking_line import MOST_POSITIONS, Scale
 from cosweep.results.breaking_points import Cell, PhaseDiagram, Value, drawn_at, format_value, place_of
 from cosweep.results.figures import MOST_LINES, colour, ends_of, smooth_share
 from cosweep.results.survival import Survival
+from cosweep.wording import counted
 
 Figure = dict[str, Any]
 
@@ -56,7 +57,7 @@ def phase_caption(diagram: PhaseDiagram) -> str:
         text += "Without colour: most trials diverged or were never robust, and say nothing. "
     missing = sum(bool(cell.trials) for cell in diagram.cells.values()) - len(diagram.points())
     if diagram.row_axis and missing and max(len(diagram.rows), len(diagram.columns)) > MOST_POSITIONS:
-        text += f"{missing} places without a value on an axis are not drawn. "
+        text += f"{counted(missing, 'place')} without a value on an axis not drawn. "
     text += f"All values of {', '.join(diagram.pooled)} are thrown together. " if diagram.pooled else ""
     text += (
         ""

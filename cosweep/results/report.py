@@ -28,6 +28,7 @@ from cosweep.results.proportions import wilson
 from cosweep.results.query import to_csv, to_parquet
 from cosweep.results.store import BadFile, Store
 from cosweep.results.survival import onset_groups, survival, survival_rows
+from cosweep.wording import counted
 
 _GIVEN = ("trial_id", "epsilon", "beta", "intervention", "method", "seed")
 _FOUND = ("state", "co", "co_step", "co_step_low", "co_step_high", "co_epoch", "co_reason")
@@ -64,7 +65,7 @@ class Report:
     def partial(self) -> str:
         """``17 of 24 trials so far``; empty when all have a row."""
         done = self.trials.num_rows
-        return "" if done >= self.asked else f"{done} of {self.asked} trials so far"
+        return "" if done >= self.asked else f"{done} of {counted(self.asked, 'trial')} so far"
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:

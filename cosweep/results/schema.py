@@ -25,6 +25,7 @@ _TEXT, _INT, _FLOAT, _BOOL = pa.string(), pa.int64(), pa.float64(), pa.bool_()
 _FLOATS = pa.list_(pa.float64())
 _TIME = pa.timestamp("us", tz="UTC")
 _SHARE, _PIXEL, _COSINE, _PURE = "fraction", "pixel scale [0, 1]", "cosine [-1, 1]", "number"
+_LENGTH = "pixel scale [0, 1]; in l2 a length on it"
 
 TRIAL_COLUMNS = (
     Column("trial_id", _TEXT, "", "short hash of the spec"),
@@ -39,12 +40,12 @@ TRIAL_COLUMNS = (
     Column("data_source", _TEXT, "", "name of the data source"),
     Column("data_hash", _TEXT, "", "fingerprint of the images and labels"),
     Column("intervention", _TEXT, "", "kinds of the interventions, joined by +; none without"),
-    Column("beta", _FLOAT, _PIXEL, "strength of the injected feature"),
+    Column("beta", _FLOAT, _LENGTH, "strength of the injected feature"),
     Column("bandwidth", _INT, "frequencies", "kept DCT rows and columns of a pass filter"),
     Column("model", _TEXT, "", "name of the model"),
     Column("method", _TEXT, "", "name of the training method"),
-    Column("epsilon", _FLOAT, _PIXEL, "l-inf radius"),
-    Column("alpha", _FLOAT, _PIXEL, "step of the training attack"),
+    Column("epsilon", _FLOAT, _LENGTH, "radius of perturbations in the trial's norm"),
+    Column("alpha", _FLOAT, _LENGTH, "step of the training attack in the trial's norm"),
     Column("seed", _INT, _PURE, "seed of the trial"),
     Column("epochs", _INT, "epochs", "length of a full training"),
     Column("batch_size", _INT, "examples", "examples per step"),
@@ -55,7 +56,7 @@ TRIAL_COLUMNS = (
     Column("box_low", _FLOAT, _PIXEL, "smallest pixel that attacks were allowed"),
     Column("box_high", _FLOAT, _PIXEL, "largest pixel that attacks were allowed"),
     Column("robust_acc", _FLOAT, _SHARE, "accuracy under the final evaluation"),
-    Column("robust_attack", _TEXT, "", "the final evaluation, as attack-steps-restarts"),
+    Column("robust_attack", _TEXT, "", "the final evaluation, as pgd-50-10 (steps, restarts), or AutoAttack's attacks"),
     *(
         Column(f"{kind}_on_{name}", _FLOAT, _SHARE, f"final evaluation, {images}: accuracy {attack}")
         for kind, attack in (("clean_acc", "without perturbation"), ("robust_acc", "under attack"))

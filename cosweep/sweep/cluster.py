@@ -18,6 +18,7 @@ from cosweep.sweep.definition import ResourcesSpec
 from cosweep.sweep.local_ray import close_token_file, private_cluster
 from cosweep.sweep.safe_path import NOBODYS_FOLDER, SAFE_PATH
 from cosweep.sweep.worker import GIGABYTE
+from cosweep.wording import counted
 
 _CONNECT_SECONDS = 5.0
 _BY_RAY = ("auto", "local")  # which Ray looks up
@@ -61,13 +62,15 @@ def concurrent_trials(resources: ResourcesSpec, nodes: list[Node]) -> int:
         return at_once
     if workers := sum(fitting_trials(resources, node) for node in nodes):
         raise CosweepError(
-            f"resources: a trial asks for {resources.workers} workers of {resources.cpu:g} CPUs and {resources.gpu:g} "
-            f"GPUs; the {len(nodes)} machines have places for {workers} at once. Ask for fewer or less for each "
-            "under resources, or use a larger cluster"
+            f"resources: a trial asks for {resources.workers} workers of {processors(resources.cpu, resources.gpu)}; "
+            f"the {counted(len(nodes), 'machine has', 'machines have')} places for {workers} at once. Ask for fewer or "
+            "less for each under resources, or use a larger cluster"
         )
     who = "trial" if resources.workers == 1 else "worker"
-    cpu, gpu, memory = (max((node[i] for node in nodes), default=0.0) for i in (0, 1, 2))
-    asked, there = f"{resources.cpu:g} CPUs and {resources.gpu:g} GPUs", f"{cpu:g} CPUs and {gpu:g} GPUs"
+    cpu = max((node.cpu for node in nodes), default=0.0)
+    gpu = max((node.gpu for node in nodes), default=0.0)
+    memory = max((node.memory for node in nodes), default=0.0)
+    asked, there = processors(resources.cpu, resources.gpu), processors(cpu, gpu)
     if resources.memory is not None:
         asked, there = f"{asked}, {resources.memory:g} GB", f"{there}, {memory:.3g} GB"
     raise CosweepError(
@@ -75,6 +78,11 @@ def concurrent_trials(resources: ResourcesSpec, nodes: list[Node]) -> int:
         "Ask for less under resources, or use a cluster with larger machines; if it adds machines on demand, "
         "say cosweep run --wait"
     )
+
+
+def processors(cpu: float, gpu: float) -> str:
+    """So many of each as people read it: ``1 CPU and 0 GPUs``."""
+    return f"{counted(cpu, 'CPU')} and {counted(gpu, 'GPU')}"
 
 
 def fitting_trials(resources: ResourcesSpec, node: Node) -> int:

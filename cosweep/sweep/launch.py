@@ -36,6 +36,7 @@ from cosweep.sweep.progress import ProgressDisplay, Tally, format_seconds
 from cosweep.sweep.tracking import Tracker, tracking_uri, uri_to_keep
 from cosweep.training import TrialRun, TrialSpec
 from cosweep.training.checks import Checker
+from cosweep.wording import at_root, counted
 
 DRIVER_SECONDS = 60.0
 """After this long without a sign of life in a bucket a driver is taken for dead."""
@@ -136,7 +137,10 @@ def run_sweep(sweep: Sweep, console: Console, *, wait: bool = False, make_run: t
         done = finished_trials(sweep, store)  # by now, of all that another driver may have run
         left = [spec for spec in sweep.trials if spec.trial_id not in done]
         if able is None or not left:
-            console.print(f"{sweep.name}: all {len(sweep.trials)} trials are done already", highlight=False)
+            console.print(
+                f"{sweep.name}: all {counted(len(sweep.trials), 'trial is', 'trials are')} done already",
+                highlight=False,
+            )
             tracker = _begin(sweep, store, uri, done)
             remove_others(store, sweep.name, ())
         else:
@@ -186,7 +190,7 @@ def _join_cluster(sweep: Sweep, console: Console, stack: ExitStack, *, wait: boo
 def _check_machines(sweep: Sweep, store: Store, able: list[Node], console: Console) -> None:
     with console.status("checking the machines"):
         oddities = check_machines(able, store, gpu=sweep.resources.gpu > 0)
-    where = f"{len(able)} machine{'s' if len(able) != 1 else ''}"
+    where = counted(len(able), "machine")
     package = Path(__file__).parents[1]
     console.print(f"cosweep {__version__} ({escape(str(package))}) on {where}", highlight=False, soft_wrap=True)
     for oddity in oddities:
@@ -208,7 +212,8 @@ def _run_trials(
     total = len(work.sweep.trials)
     at_once = f"{min(work.at_once, len(left))} at once" if work.at_once else "as machines come"
     console.print(
-        f"{work.sweep.name}: {total} trials, {len(done)} done before, {len(left)} to run, {at_once}", highlight=False
+        f"{work.sweep.name}: {counted(total, 'trial')}, {len(done)} done before, {len(left)} to run, {at_once}",
+        highlight=False,
     )
     broken = sum(bool(row["co"]) for row in done.values())
     tally = Tally(total=total, done=len(done), earlier=len(done), broken=broken)
@@ -246,7 +251,8 @@ def _conclude(sweep: Sweep, store: Store, tracker: Tracker | None, uri: str | No
         write_report(store, report, files)
     except (OSError, CosweepError) as error:  # all trials have their rows; what they say is still to be shown
         console.print(
-            f"[yellow]the report cannot be written[/] ({escape(str(error))}); later: cosweep report {sweep.name}",
+            f"[yellow]the report cannot be written[/] ({escape(str(error))}); later: "
+            f"{escape(redacted(at_root(f'cosweep report {sweep.name}', sweep.results.root)))}",
             soft_wrap=True,
         )
     unlogged = 0

@@ -17,6 +17,7 @@ import pyarrow as pa
 from cosweep.metrics import TrialState, TrialStatus
 from cosweep.results.breaking_points import PIXEL_COLUMNS, format_value
 from cosweep.results.schema import CURVE_COLUMNS, OUTCOME_COLUMNS, SWEEP_COLUMN
+from cosweep.wording import at_root, counted
 
 TRIAL_TAG, STATE_TAG, NOTE_TAG = "trial_id", "state", "mlflow.note.content"
 CURVE_METRICS = tuple(c.name for c in CURVE_COLUMNS if c.type == pa.float64() and c.name != "epoch")
@@ -63,13 +64,14 @@ class Entry:
     points: list[Point]
 
 
-def trial_entry(row: Mapping[str, Any], curve: Sequence[Mapping[str, Any]], axes: Sequence[str]) -> Entry:
+def trial_entry(row: Mapping[str, Any], curve: Sequence[Mapping[str, Any]], axes: Sequence[str], where: str) -> Entry:
     """What to log of a trial.
 
     Args:
         row: Its row of ``trials``.
         curve: Its rows of ``curves``.
         axes: Columns that the sweep varies.
+        where: Location of the results.
     """
     params = dict(_params(row, axes))
     first_line, *_ = (row["error"] or "").splitlines() or [""]
@@ -78,7 +80,7 @@ def trial_entry(row: Mapping[str, Any], curve: Sequence[Mapping[str, Any]], axes
         STATE_TAG: str(row["state"] or row["status"]),
         "status": str(row["status"]),
         "mlflow.runColor": _colour(row),
-        NOTE_TAG: _note(row),
+        NOTE_TAG: _note(row, where),
         # A param is text to MLflow's filter: tags.epsilon = '64/255' can be typed, 0.25098 cannot be guessed.
         **{name: format_value(name, row[name]) for name in params if name in PIXEL_COLUMNS},
         **({"error": first_line} if first_line else {}),
@@ -159,26 +161,26 @@ def fenced(text: str, language: str = "") -> str:
     return f"{fence}{language}\n{text}\n{fence}"
 
 
-def _note(row: Mapping[str, Any]) -> str:
+def _note(row: Mapping[str, Any], where: str) -> str:
     """Markdown: what happened, and where all numbers of the trial are."""
     lines = [_story(row)]
     if row["co_reason"]:
         lines.append(literal(row["co_reason"]))
     if row["error"]:
         lines.append(fenced(row["error"][:_MOST_ERROR]))
-    lines.append(f"All its probes: `cosweep query \"SELECT * FROM curves WHERE trial_id = '{row['trial_id']}'\"`")
+    query = f"cosweep query \"SELECT * FROM curves WHERE trial_id = '{row['trial_id']}'\""
+    lines.append(f"All its probes: `{at_root(query, where)}`")
     return "\n\n".join(lines)
 
 
 def _story(row: Mapping[str, Any]) -> str:
     if row["status"] == TrialStatus.FAILED:
         return "**Failed.** The next `cosweep run` tries it again."
+    steps = counted(row["steps"], "step")
     if row["co"]:
         healed = ", and recovered" if row["state"] == TrialState.RECOVERED else ""
-        return (
-            f"**Broke at step {row['co_step']}** (epoch {row['co_epoch']:.1f}){healed}; trained {row['steps']} steps."
-        )
-    return f"**{str(row['state']).replace('_', ' ').capitalize()}** after {row['steps']} steps."
+        return f"**Broke at step {row['co_step']}** (epoch {row['co_epoch']:.1f}){healed}; trained {steps}."
+    return f"**{str(row['state']).replace('_', ' ').capitalize()}** after {steps}."
 
 
 def _colour(row: Mapping[str, Any]) -> str:

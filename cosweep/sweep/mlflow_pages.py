@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 from cosweep.results.breaking_points import PIXEL_COLUMNS
 from cosweep.results.report import Report, asked_question
 from cosweep.sweep.mlflow_entry import STATE_TAG, TRIAL_TAG, fenced, literal, milliseconds
+from cosweep.wording import at_root, counted
 
 VIEW_TAG = "mlflow.sharedViewState."
 _TABLE, _CHARTS = "trials", "charts"
@@ -122,13 +123,12 @@ def sweep_note(record: dict[str, Any], where: str, found: str) -> str:
     """
     command, source = record.get("command"), record.get("source", "")
     name = record["name"]
-    root = "" if where == "results" else f" --root {where}"
+    query = at_root(f"cosweep query \"SELECT * FROM trials WHERE sweep = '{name}'\"", where)
     parts = [
         f"**{literal(asked)}**" if (asked := asked_question(record)) else "",
         found,
         f"Varied: {', '.join(record['axes'])}. " + (f"Run again, or carry on: `{command}`" if command else ""),
-        f"Report, figures and tables are under Artifacts, and in `{where}/reports/{name}`; every number: "
-        f"`cosweep query \"SELECT * FROM trials WHERE sweep = '{name}'\"{root}`",
+        f"Report, figures and tables are under Artifacts, and in `{where}/reports/{name}`; every number: `{query}`",
         FILTERS,
         fenced(source.strip(), "yaml") if source and len(source) < _MOST_SOURCE else "",
     ]
@@ -136,7 +136,7 @@ def sweep_note(record: dict[str, Any], where: str, found: str) -> str:
 
 
 def _found(numbers: Mapping[str, float]) -> str:
-    text = f"{numbers['co_trials']:.0f} of {numbers['trials']:.0f} trials broke"
+    text = f"{numbers['co_trials']:.0f} of {counted(int(numbers['trials']), 'trial')} broke"
     if "p_co" in numbers:
         text += (
             f": P(CO) {numbers['p_co']:.2f}, between {numbers['p_co_low']:.2f} and {numbers['p_co_high']:.2f} (95 %)"

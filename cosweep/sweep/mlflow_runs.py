@@ -121,7 +121,7 @@ class SweepRuns:
             return False
         if known is not None:
             self._client.delete_run(known[0])
-        entry = trial_entry(row, curve, self._axes)
+        entry = trial_entry(row, curve, self._axes, self._where)
         tags = {**entry.tags, _PARENT: self._begun(), _STAMP_TAG: stamp}
         run = self._client.create_run(self.experiment_id, entry.started, tags, run_name=entry.name)
         self._log_values(run.info.run_id, entry)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import signal
 import socket
 import subprocess
@@ -26,6 +25,7 @@ from cosweep.sweep.mlflow_pages import home_link, sweep_links
 from cosweep.sweep.mlflow_runs import SweepRuns, artifacts_folder, from_anywhere
 from cosweep.sweep.safe_path import NOBODYS_FOLDER, SAFE_PATH
 from cosweep.sweep.tracking import stored_uri
+from cosweep.wording import at_root, counted
 
 _HOST = "127.0.0.1"
 _START_SECONDS = 180.0
@@ -84,10 +84,9 @@ def _runs(store: Store, sweep: str, uri: str, console: Console) -> SweepRuns:
     except Exception as error:
         raise CosweepError(f"MLflow at {uri}: {type(error).__name__}: {error}") from error
     if missing:
-        root = "" if store.location == "results" else f" --root {shlex.quote(store.location)}"
         console.print(
-            f"[yellow]MLflow lacks {missing} finished trials of {sweep}[/]; unless it runs now: "
-            f"cosweep sync {sweep}{escape(redacted(root))}",
+            f"[yellow]MLflow lacks {counted(missing, 'finished trial')} of {sweep}[/]; unless it runs now: "
+            f"{escape(redacted(at_root(f'cosweep sync {sweep}', store.location)))}",
             soft_wrap=True,
         )
     return runs

@@ -14,6 +14,7 @@ from ray.tune import Callback
 
 from cosweep.metrics import TrialStatus
 from cosweep.results.store import Store
+from cosweep.sweep.cluster import processors
 from cosweep.sweep.config import ENDED, spec_of
 from cosweep.sweep.definition import Sweep
 from cosweep.sweep.failures import TRIES, Attempts, Cause, Kind, error_of
@@ -172,8 +173,8 @@ class Monitor(Callback):  # type: ignore[misc]
             self._idle.restart()
         elif self._idle():
             self.display.note(
-                f"no trial has run for a minute: waiting for a machine with {self._resources.cpu:g} CPUs and "
-                f"{self._resources.gpu:g} GPUs free; ray status tells what the cluster has"
+                "no trial has run for a minute: waiting for a machine with "
+                f"{processors(self._resources.cpu, self._resources.gpu)} free; ray status tells what the cluster has"
             )
 
     def _finish(self, trial: Any, *, failed: bool) -> None:

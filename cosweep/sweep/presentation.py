@@ -8,9 +8,6 @@ from dataclasses import MISSING, Field, fields
 from typing import Any
 
 import pyarrow as pa
-from rich import box
-from rich.markup import escape
-from rich.table import Table
 
 from cosweep.results.breaking_points import PIXEL_COLUMNS, Cell, PhaseDiagram, format_value
 from cosweep.results.compaction import Compacted
@@ -18,19 +15,15 @@ from cosweep.results.effects import ALL, effect_texts
 from cosweep.results.query import plain_rows
 from cosweep.results.report import Report
 from cosweep.specs import Component
+from cosweep.sweep.fitted_table import FittedTable
 from cosweep.units import format_pixels
+from cosweep.wording import counted
 
 _MOST_ROWS = 200
 _MOST_COLUMNS = 20
 _MOST_BREAKING_POINTS = 30
 _MOST_PHASE_TABLES = 6
-
-
-def plain_table(*columns: str, title: str | None = None) -> Table:
-    """Narrow table that also reads well in a log of 80 columns."""
-    style: dict[str, Any] = {"box": box.SIMPLE_HEAD, "pad_edge": False, "padding": (0, 1), "collapse_padding": True}
-    # Rich folds a title to the width of its table, which may hold a single short column.
-    return Table(*columns, title=title, title_justify="left", min_width=min(len(title or ""), 78), **style)
+_IN_REPORT = "see report.html, or a wider terminal"
 
 
 def _menu(what: str) -> Mapping[str, Any]:
@@ -54,17 +47,16 @@ def _menu(what: str) -> Mapping[str, Any]:
     return menus[what]
 
 
-def menu_table(what: str) -> Table:
+def menu_table(what: str) -> FittedTable:
     """Names of a registry, what each is, its options with their defaults, and where it comes from."""
     menu = _menu(what)
     components = [entry for entry in menu.values() if isinstance(entry, type) and issubclass(entry, Component)]
-    table = plain_table("name", "what", *(["options"] if components else []), "source", title=what)
+    table = FittedTable(["name", "what", *(["options"] if components else []), "source"], title=what)
     shared: list[str] = []
     if components:
         base = next(cls for cls in components[0].__mro__ if all(issubclass(entry, cls) for entry in components))
         shared = _options(base)
-        table.caption = f"all: {', '.join(shared)}"
-        table.caption_justify = "left"
+        table.note = f"all: {', '.join(shared)}"
     for name, entry in menu.items():
         first = (entry.__doc__ or "").splitlines()[0].replace("``", "")
         options = [", ".join(o for o in _options(entry) if o not in shared)] if components else []
@@ -88,32 +80,31 @@ def _default(option: Field[Any]) -> str:
     return str(value)
 
 
-def phase_tables(report: Report) -> list[Table]:
+def phase_tables(report: Report) -> list[FittedTable]:
     """P(CO) by two axes of the sweep, a table for each place of the others; the last says how many are left out."""
     tables = [_phase_table(report.sweep, diagram) for diagram in report.diagrams[:_MOST_PHASE_TABLES]]
-    if len(report.diagrams) > len(tables):
-        tables[-1].caption = f"{len(report.diagrams) - len(tables)} more such tables: see report.html and phase.csv"
+    if more := len(report.diagrams) - len(tables):
+        tables[-1].note = f"{counted(more, 'more such table')}: see report.html and phase.csv"
     return tables
 
 
-def _phase_table(sweep: str, diagram: PhaseDiagram) -> Table:
+def _phase_table(sweep: str, diagram: PhaseDiagram) -> FittedTable:
     across = diagram.column_axis
     title = f"{sweep}: CO of trials @ median step" + (f", {diagram.where}" if diagram.where else "")
     if diagram.pooled:
         title += f" (over all {', '.join(diagram.pooled)})"
-    table = plain_table(title=escape(title))
-    table.add_column(escape(f"{diagram.row_axis} \\ {across}" if diagram.row_axis else across))
+    corner = f"{diagram.row_axis} \\ {across}" if diagram.row_axis else across
     if len(diagram.columns) > _MOST_COLUMNS:
-        table.caption = f"{across} takes {len(diagram.columns)} values: see report.html, phase.png and phase.csv"
-        return table
-    for column in diagram.columns:
-        table.add_column(escape(format_value(across, column)), justify="right")
+        note = f"{across} takes {len(diagram.columns)} values: see report.html, phase.png and phase.csv"
+        return FittedTable([corner], title=title, note=note)
+    values = [format_value(across, column) for column in diagram.columns]
+    table = FittedTable([corner, *values], title=title, right=values, elsewhere=_IN_REPORT, least=0, turns=False)
     for row in diagram.rows:
         cells = [diagram.cells.get((row, column)) for column in diagram.columns]
         head = format_value(diagram.row_axis, row) if diagram.row_axis else "CO"
-        table.add_row(escape(head), *("-" if cell is None else _cell_text(cell) for cell in cells))
+        table.add_row(head, *("-" if cell is None else _cell_text(cell) for cell in cells))
     if any(cell.unclear for cell in diagram.cells.values()):
-        table.caption = "?: diverged or never robust, so neither broken nor not"
+        table.note = "?: diverged or never robust, so neither broken nor not"
     return table
 
 
@@ -122,47 +113,42 @@ def _cell_text(cell: Cell) -> str:
     return f"{cell.broken}/{cell.trials}{step}" + (f" ({cell.unclear} ?)" if cell.unclear else "")
 
 
-def breaking_point_table(report: Report) -> Table:
+def breaking_point_table(report: Report) -> FittedTable:
     """Every broken trial with its breaking point."""
     broken = [row for row in report.trials.to_pylist() if row["co"]]
     told = [axis.name for axis in report.space if axis.name not in ("epsilon", "beta", "seed")]
-    table = plain_table(title="breaking points (fgsm, pgd: last probe; robust: final evaluation)")
-    for name in ("trial", *told):
-        table.add_column(name, no_wrap=True)
-    for name in ("epsilon", "beta", "seed", "state", "step", "epoch", "fgsm", "pgd", "robust"):
-        table.add_column(name, justify="right", no_wrap=True)
+    right = ["epsilon", "beta", "seed", "state", "step", "epoch", "fgsm", "pgd", "robust"]
+    title = "breaking points (fgsm, pgd: last probe; robust: final evaluation)"
+    elsewhere = "see breaking_points.csv, or a wider terminal"
+    table = FittedTable(["trial", *told, *right], title=title, right=right, elsewhere=elsewhere)
     for row in broken[:_MOST_BREAKING_POINTS]:
         pixels = (format_value(name, row[name]) for name in ("epsilon", "beta"))
         place = (str(row["seed"]), row["state"], str(row["co_step"]), f"{row['co_epoch']:.1f}")
         accuracies = (f"{row[name]:.2f}" for name in ("fgsm_acc", "pgd_acc", "robust_acc"))
         table.add_row(
-            escape(row["trial_id"]),
-            *(escape(format_value(name, row.get(name))) for name in told),
-            *pixels,
-            *place,
-            *accuracies,
+            row["trial_id"], *(format_value(name, row.get(name)) for name in told), *pixels, *place, *accuracies
         )
     if len(broken) > _MOST_BREAKING_POINTS:
-        table.caption = f"{len(broken) - _MOST_BREAKING_POINTS} more in breaking_points.csv"
+        table.note = f"{len(broken) - _MOST_BREAKING_POINTS} more in breaking_points.csv"
     return table
 
 
-def effect_table(report: Report) -> Table:
+def effect_table(report: Report) -> FittedTable:
     """What each intervention changes, over all pairs of trials that differ in it alone."""
+    heads = ["intervention", "pairs", "P(CO) difference [95 %]", "p (Holm)", "onset, steps"]
     title = "effect of the intervention: trials paired by everything else"
-    table = plain_table("intervention", "pairs", "P(CO) difference [95 %]", "p (Holm)", "onset, steps", title=title)
+    table = FittedTable(heads, title=title, elsewhere=_IN_REPORT)
     for effect in report.effects:
         if effect.stratum == ALL:
             texts = effect_texts(effect)
-            table.add_row(*(escape(texts[name]) for name in ("intervention", "pairs", "difference", "p", "onset")))
+            table.add_row(*(texts[name] for name in ("intervention", "pairs", "difference", "p", "onset")))
     return table
 
 
-def compaction_table(done: Sequence[Compacted]) -> Table:
+def compaction_table(done: Sequence[Compacted]) -> FittedTable:
     """What compaction did to each table of each sweep: files and MB before and now, seconds."""
-    table = plain_table("sweep", "table")
-    for name in ("files", "MB", "seconds"):
-        table.add_column(name, justify="right")
+    numbers = ["files", "MB", "seconds"]
+    table = FittedTable(["sweep", "table", *numbers], right=numbers)
     for one in done:
         if one.files[0]:
             size = " -> ".join(f"{count / 1e6:.2f}" for count in one.size)
@@ -170,14 +156,20 @@ def compaction_table(done: Sequence[Compacted]) -> Table:
     return table
 
 
-def rich_table(table: pa.Table) -> Table:
-    """Any table; pixel quantities also in n/255, long tables cut."""
-    shown = plain_table(*map(escape, table.column_names))
-    rows = plain_rows(table.slice(0, _MOST_ROWS))
-    for row in rows:
+def rows_table(table: pa.Table, elsewhere: str) -> FittedTable:
+    """Any table; pixel quantities in n/255, long tables cut.
+
+    Args:
+        table: Its rows.
+        elsewhere: How to see the columns that a narrow terminal has no room for.
+    """
+    shown = FittedTable(table.column_names, elsewhere=elsewhere)
+    for row in plain_rows(table.slice(0, _MOST_ROWS)):
         shown.add_row(*(_cell(name, value) for name, value in row.items()))
+    if not table.num_rows:
+        shown.note = "no rows"
     if table.num_rows > _MOST_ROWS:
-        shown.caption = f"{table.num_rows - _MOST_ROWS} more rows; --format csv gives all"
+        shown.note = f"{counted(table.num_rows - _MOST_ROWS, 'more row')}; --format csv gives all"
     return shown
 
 
@@ -186,4 +178,4 @@ def _cell(name: str, value: Any) -> str:
         return ""
     if isinstance(value, float):
         return format_value(name, value) if name in PIXEL_COLUMNS else f"{value:.4g}"
-    return escape(str(value))
+    return str(value)

@@ -21,6 +21,7 @@ from cosweep.sweep.definition import Axis, ResourcesSpec, ResultsSpec, SearchSpe
 from cosweep.sweep.yaml_file import parse_yaml, read_text
 from cosweep.training.trial_spec import TrialSpec
 from cosweep.units import parse_pixels
+from cosweep.wording import counted
 
 MAX_TRIALS = 1_000_000
 _DISTRIBUTIONS = ("grid", "uniform", "loguniform", "int")
@@ -246,7 +247,7 @@ def _path_problem(known: Any, path: str) -> str:
     for depth, key in enumerate(keys):
         if isinstance(place, list):
             if not key.isdigit() or int(key) >= len(place):
-                what = f"the trial has {len(place)} interventions" if len(place) else "the trial has no interventions"
+                what = f"the trial has {counted(len(place), 'intervention') if place else 'no interventions'}"
                 return f"no such place: {what}; add one under trial.interventions"
             place = place[int(key)]
         elif isinstance(place, dict) and key in place:

@@ -10,14 +10,13 @@ from typing import Any
 
 from rich.console import Console
 from rich.live import Live
-from rich.markup import escape
-from rich.table import Table
 
 from cosweep.metrics import TrialStatus
 from cosweep.results.report import asked_trials
 from cosweep.results.store import Store
-from cosweep.sweep.presentation import plain_table
+from cosweep.sweep.fitted_table import FittedTable
 from cosweep.sweep.progress import format_seconds
+from cosweep.wording import counted
 
 PULSE_SECONDS = 5.0
 """How often a driver says what is running."""
@@ -92,11 +91,11 @@ class SweepState:
             self.name,
             f"{len(self.good)} of {self.asked}",
             running,
-            _counts(self.rows, "status"),
-            _counts(self.good, "state"),
-            str(sum(bool(row["co"]) for row in self.good)),
-            "-" if rate is None else f"{rate:.0f}",
             time_left,
+            str(sum(bool(row["co"]) for row in self.good)),
+            _counts(self.good, "state"),
+            _counts(self.rows, "status"),
+            "-" if rate is None else f"{rate:.0f}",
             max((str(row["finished_at"])[:19] for row in self.rows), default="-"),
         ]
 
@@ -110,13 +109,11 @@ def sweep_states(store: Store, sweep: str | None) -> list[SweepState]:
     return [SweepState.of(store, name) for name in ([sweep] if sweep else store.sweeps())]
 
 
-def status_table(states: list[SweepState]) -> Table:
+def status_table(states: list[SweepState]) -> FittedTable:
     """A line for each sweep."""
-    heads = ("sweep", "done", "running", "by status", "by state", "CO", "trials/hour", "time left", "last result")
-    table = plain_table(*heads)
-    for state in states:
-        table.add_row(*map(escape, state.cells(datetime.now(UTC))))
-    return table
+    heads = ("sweep", "done", "running", "time left", "CO", "by state", "by status", "trials/hour", "last result")
+    now = datetime.now(UTC)
+    return FittedTable(heads, [state.cells(now) for state in states])
 
 
 def watch_sweeps(root: str, sweep: str | None, every: float, console: Console) -> None:
@@ -131,7 +128,7 @@ def watch_sweeps(root: str, sweep: str | None, every: float, console: Console) -
             states = sweep_states(store, sweep)
             table = status_table(states)
             if store.bad_files:
-                table.caption = f"{len(store.bad_files)} unreadable files left out; cosweep status names them"
+                table.note = f"{counted(len(store.bad_files), 'unreadable file')} left out; cosweep status names them"
             if console.is_terminal:
                 live.update(table, refresh=True)
             else:

@@ -21,6 +21,7 @@ from cosweep.sweep.mlflow_pages import Summary
 from cosweep.sweep.mlflow_runs import SweepRuns
 from cosweep.sweep.mlflow_writer import Job, Task, summary_job
 from cosweep.sweep.safe_path import SAFE_PATH
+from cosweep.wording import at_root
 
 _SILENT_SECONDS = 60.0
 _TRIALS = ("trial", "earlier")
@@ -162,7 +163,7 @@ def stored_uri(store: Store, sweep: str, uri: str | None = None) -> str:
     if found is None:
         raise CosweepError(
             f"sweep {sweep} has no MLflow store, since its results are in {store.location}; make one with: "
-            f"MLFLOW_TRACKING_URI=sqlite:///mlflow.db cosweep sync {sweep} --root {store.location}"
+            f"MLFLOW_TRACKING_URI=sqlite:///mlflow.db {at_root(f'cosweep sync {sweep}', store.location)}"
         )
     return found
 

@@ -10,12 +10,22 @@ import torch
 from cosweep.data import Dataset
 from cosweep.data.batches import DeviceData
 from cosweep.results.store import Store
-from cosweep.sweep.cluster import Node, cluster_address, concurrent_trials, connected, live_nodes, local_node, places
+from cosweep.sweep.cluster import (
+    Node,
+    cluster_address,
+    concurrent_trials,
+    connected,
+    live_nodes,
+    local_node,
+    places,
+    processors,
+)
 from cosweep.sweep.definition import Sweep
 from cosweep.sweep.launch import finished_trials, load_datasets, refuse_other_data
 from cosweep.sweep.progress import format_seconds
 from cosweep.training import TrialSpec
 from cosweep.training.trainer import Trainer
+from cosweep.wording import counted
 
 _TIMED_STEPS = 3
 
@@ -41,9 +51,8 @@ def validate_sweep(sweep: Sweep) -> Iterator[tuple[str, str]]:
     more = "" if at_once else " now; cosweep run --wait waits for machines"
     yield (
         "resources",
-        f"{f'{workers} workers of ' if workers > 1 else ''}{sweep.resources.cpu:g} CPUs and {sweep.resources.gpu:g} "
-        f"GPUs a trial; "
-        f"{len(nodes)} machine{'s' if len(nodes) != 1 else ''}, {at_once} at once{more}",
+        f"{f'{workers} workers of ' if workers > 1 else ''}{processors(sweep.resources.cpu, sweep.resources.gpu)} a "
+        f"trial; {counted(len(nodes), 'machine')}, {at_once} at once{more}",
     )
     seconds = training_seconds(left, datasets)
     hours = seconds / max(min(at_once, len(left)), 1)

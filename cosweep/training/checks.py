@@ -13,6 +13,7 @@ from cosweep.data import Dataset, ImageSet
 from cosweep.detection import DETECTORS
 from cosweep.errors import CosweepError, Fault
 from cosweep.training.trial_spec import TrialSpec
+from cosweep.wording import counted
 
 
 class Checker:
@@ -68,10 +69,14 @@ def probe_faults(spec: TrialSpec, train_examples: int) -> Iterator[Fault]:
     needed = DETECTORS[spec.stop.co.detector].confirm
     probes = -(-steps // spec.probe.every)
     if probes < needed:
-        sooner = f"probe every {steps // needed} or train longer" if steps >= needed else f"train for {needed} steps"
+        sooner = (
+            f"probe every {steps // needed} or train longer"
+            if steps >= needed
+            else f"train for {counted(needed, 'step')}"
+        )
         yield Fault(
             "probe.every",
-            f"{spec.probe.every} leaves {probes} probe{'s' if probes != 1 else ''} in {steps} steps; detector "
+            f"{spec.probe.every} leaves {counted(probes, 'probe')} in {counted(steps, 'step')}; detector "
             f"{spec.stop.co.detector} needs {needed}: {sooner}",
         )
 

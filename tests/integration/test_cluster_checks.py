@@ -80,7 +80,7 @@ def test_another_version_of_ray_is_named_beside_the_cluster_s(folder: Path, head
 def test_a_cluster_without_a_place_is_refused_or_waited_for(folder: Path, head: Cluster) -> None:
     code, output = run(folder, "tiny.yaml", **head.environment)
     assert code == 2, output
-    assert "asks for 1 CPUs and 0 GPUs on one machine; the largest of 1 has 0 CPUs" in output
+    assert "asks for 1 CPU and 0 GPUs on one machine; the largest of 1 has 0 CPUs" in output
     assert not (folder / "results").exists()
     driver = start(folder, "tiny.yaml", "--wait", **head.environment)
     wait_for(lambda: (folder / "results/sweeps/tiny.json").exists())

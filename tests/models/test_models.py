@@ -98,7 +98,7 @@ def test_a_network_that_halves_the_image_to_a_pixel_cannot_train_on_one_image() 
     model = small("preact_resnet", blocks=(1, 1, 1, 1))
     model.check(10, (1, 8, 8), batch=2)
     expected = (
-        r"^\{name: preact_resnet, .*\} cannot train on a batch of 1 images of 8x8 .*more than 1 value.*batch size$"
+        r"^\{name: preact_resnet, .*\} cannot train on a batch of 1 image of 8x8 .*more than 1 value.*batch size$"
     )
     with pytest.raises(CosweepError, match=expected):
         model.check(10, (1, 8, 8), batch=1)

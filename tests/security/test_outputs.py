@@ -136,6 +136,7 @@ def test_notes_for_mlflow_show_texts_as_they_are() -> None:
     evil = "![x](http://evil/x.png) <img src=x> **b** [a](javascript:x) http://evil\n# head"
     assert not re.search(r"(?<!\\)[!\[\]():*#]|<|\n", literal(evil))
     assert fenced(f"a\n```\n{evil}\n````", "yaml").splitlines()[0] == "`````yaml"
-    note = trial_entry(broken_row("a", error=f"```\n{evil}", co_reason=evil), [], []).tags["mlflow.note.content"]
+    row = broken_row("a", error=f"```\n{evil}", co_reason=evil)
+    note = trial_entry(row, [], [], "results").tags["mlflow.note.content"]
     assert note.count("````") == 2
     assert "\n# head" not in note.split("````")[0]

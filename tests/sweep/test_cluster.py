@@ -39,7 +39,7 @@ def test_trials_of_several_workers_are_counted_by_the_places_for_their_workers(
 
 
 def test_a_trial_of_more_workers_than_there_are_places_is_refused_with_the_numbers() -> None:
-    message = "asks for 4 workers of 1 CPUs and 0 GPUs; the 2 machines have places for 3 at once"
+    message = "asks for 4 workers of 1 CPU and 0 GPUs; the 2 machines have places for 3 at once"
     with pytest.raises(CosweepError, match=message):
         concurrent_trials(ResourcesSpec(workers=4), [Node(2, 0), Node(1, 0)])
 
@@ -52,11 +52,17 @@ def test_each_of_several_workers_has_one_whole_device_or_none(gpu: float) -> Non
 
 
 @pytest.mark.parametrize(
-    ("cpu", "gpu", "nodes"),
-    [(3, 0, [Node(2, 0), Node(2, 0)]), (1, 1, [Node(64, 0)]), (1, 0, [])],
+    ("cpu", "gpu", "nodes", "asked"),
+    [
+        (3, 0, [Node(2, 0), Node(2, 0)], "3 CPUs and 0 GPUs"),
+        (1, 1, [Node(64, 0)], "1 CPU and 1 GPU"),
+        (1, 0, [], "1 CPU and 0 GPUs"),
+    ],
 )
-def test_a_trial_that_fits_no_node_is_refused_with_the_numbers(cpu: float, gpu: float, nodes: list[Node]) -> None:
-    with pytest.raises(CosweepError, match=rf"asks for {cpu} CPUs and {gpu} GPUs .* largest of {len(nodes)} has"):
+def test_a_trial_that_fits_no_node_is_refused_with_the_numbers(
+    cpu: float, gpu: float, nodes: list[Node], asked: str
+) -> None:
+    with pytest.raises(CosweepError, match=rf"asks for {asked} .* largest of {len(nodes)} has"):
         concurrent_trials(ResourcesSpec(cpu=cpu, gpu=gpu), nodes)
 
 

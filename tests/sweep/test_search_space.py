@@ -154,7 +154,7 @@ def test_all_faults_come_together_with_their_paths() -> None:
         ({"space": {"method.epsilon": {"grid": [8]}}}, "space.method.epsilon.grid.0", "write 8/255"),
         ({"space": {"method.epsilon": {"grid": ["x"]}}}, "space.method.epsilon.grid.0", "fraction such as 8/255"),
         ({"space": {"method.eps": {"grid": [0]}}}, "space.method.eps", "did you mean 'epsilon'?"),
-        ({"space": {"interventions.3.beta": {"grid": [0]}}}, "space.interventions.3.beta", "has 1 interventions"),
+        ({"space": {"interventions.3.beta": {"grid": [0]}}}, "space.interventions.3.beta", "has 1 intervention;"),
         ({"space": {"seed": [0, 1]}}, "space.seed", "expected {grid: [...]}"),
         ({"space": {"seed": {"gird": [0]}}}, "space.seed", "did you mean 'grid'?"),
         ({"space": {"seed": {"grid": 3}}}, "space.seed", "expected a list"),

@@ -25,7 +25,7 @@ FAILED = {"status": "failed", "state": None, "co": None, "error": "ValueError: n
 
 def entry(row: dict[str, Any], axes: Sequence[str] = AXES, points: list[dict[str, Any]] | None = None) -> Entry:
     empty = {column.name: None for column in TRIAL_COLUMNS}
-    return trial_entry(empty | row, curve() if points is None else points, axes)
+    return trial_entry(empty | row, curve() if points is None else points, axes, "/data/my results")
 
 
 def values(found: Entry, key: str) -> list[tuple[int, float]]:
@@ -94,6 +94,7 @@ def test_a_description_tells_when_and_why_training_broke() -> None:
     note = entry(broken_row("a", 46, co_reason="PGD fell")).tags["mlflow.note.content"]
     assert "Broke at step 46** (epoch 2.0)" in note
     assert "PGD fell" in note
+    assert "WHERE trial_id = 'a'\" --root '/data/my results'`" in note
     assert "Not robust" in entry(trial_row("b", state="not_robust")).tags["mlflow.note.content"]
 
 
@@ -174,9 +175,10 @@ def test_the_sweeps_description_says_what_was_asked_and_how_to_ask_again() -> No
         "source": "# Question: why?\nname: s\n",
         "command": "cosweep run s.yaml",
     }
-    note = sweep_note(record, "/data/results", "3 of 4 trials broke.")
-    for part in ("**Why?**", "3 of 4", "`cosweep run s.yaml`", "--root /data/results", "/data/results/reports/s"):
+    note = sweep_note(record, "/data/my results", "3 of 4 trials broke.")
+    for part in ("**Why?**", "3 of 4", "`cosweep run s.yaml`", "/data/my results/reports/s"):
         assert part in note
+    assert "WHERE sweep = 's'\" --root '/data/my results'`" in note
     assert "```yaml\n# Question: why?\nname: s\n```" in note
     long = sweep_note(record | {"source": "x" * 9000}, "results", "")
     assert len(long) < 8000

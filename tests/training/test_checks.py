@@ -87,14 +87,14 @@ def test_a_trial_that_can_run_has_no_faults(changes: dict[str, Any]) -> None:
         (
             {"model": {"name": "torchvision", "architecture": "convnext_tiny"}},
             "model",
-            r"architecture: convnext_tiny} cannot train on a batch of 64 images of 8x8 with 1 channels: .*size; give "
+            r"architecture: convnext_tiny} cannot train on a batch of 64 images of 8x8 with 1 channel: .*size; give "
             r"another model, image size \(data\.size\) or batch size",
         ),
         (
             # The last batch of an epoch has one example, and batch norm of one pixel of one example fails.
             {"optimizer": {"batch_size": 51}, "model": {"blocks": [1, 1, 1, 1]}},
             "model",
-            "cannot train on a batch of 1 images of 8x8 with 1 channels: Expected more than 1 value per channel",
+            "cannot train on a batch of 1 image of 8x8 with 1 channel: Expected more than 1 value per channel",
         ),
         (
             {"probe": {"every": 4}},
