@@ -11,12 +11,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.fft import dctn
 
-from cosweep.results.breaking_points import Row, format_value
+from cosweep.results.breaking_points import Row, describe, format_value
+from cosweep.units import GREY_LEVELS, format_pixels
 
 Pixels = npt.NDArray[np.float64]
 
 _MOST_EXAMPLES = 2
 _FLOOR = 1e-2
+_LEAST_SHOWN = 0.005 / GREY_LEVELS
+"""What is smaller is written as nothing, and so drawn as nothing."""
 _MOMENTS = {"before": "delta before CO", "after": "delta after CO", "end": "delta at the end"}
 
 
@@ -26,20 +29,29 @@ def dct_spectrum(pixels: Pixels) -> Pixels:
     return spectrum
 
 
-def trials_with_examples(trials: Sequence[Row], snapshots: Sequence[Row], most: int) -> list[Row]:
-    """Trials that kept snapshots, at most so many: broken ones first, each kind spread over the sweep."""
-    kept = {row["trial_id"] for row in snapshots}
+def trials_with_examples(trials: Sequence[Row], snapshots: Sequence[Row], most: int) -> list[tuple[Row, Sequence[Row]]]:
+    """Trials that kept snapshots, each with its own; at most so many, broken ones first, spread over the sweep."""
+    kept: dict[str, list[Row]] = {}
+    for row in snapshots:
+        kept.setdefault(row["trial_id"], []).append(row)
     found = [t for t in trials if t["trial_id"] in kept]
     broken, others = ([t for t in found if bool(t["co"]) is co] for co in (True, False))
     share = max(most - len(others), math.ceil(most * 2 / 3))
     chosen = _spread(broken, share)
-    return chosen + _spread(others, most - len(chosen))
+    chosen += _spread(others, most - len(chosen))
+    return [(trial, kept[trial["trial_id"]]) for trial in chosen]
 
 
 def _spread(rows: list[Row], count: int) -> list[Row]:
     if len(rows) <= count:
         return rows
     return [rows[round(i * (len(rows) - 1) / max(count - 1, 1))] for i in range(count)]
+
+
+def examples_title(trial: Row, axes: Sequence[str]) -> str:
+    """Which trial it is, where in the space, and how it ended."""
+    place = describe(axes, [trial.get(axis) for axis in axes])
+    return ", ".join(filter(None, (f"trial {trial['trial_id']}", place, trial["state"])))
 
 
 def examples_figure(trial: Row, snapshots: Sequence[Row], title: str) -> Figure | None:
@@ -78,10 +90,11 @@ def _draw_example(images: Sequence[Axes], spectra: Sequence[Axes], rows: Sequenc
         *((f"{_MOMENTS[row['moment']]}\nstep {row['step']}", _pixels(row, "delta"), None) for row in rows),
     ]
     for panel, below, (name, pixels, ends) in zip(images, spectra, drawn, strict=False):
-        most = max(float(np.abs(pixels).max()), 1e-9)
-        bottom, top = ends or (-most, most)
+        most = float(np.abs(pixels).max())
+        reach = format_pixels(most)
+        bottom, top = ends or (-max(most, _LEAST_SHOWN), max(most, _LEAST_SHOWN))
         panel.imshow(_shown((pixels - bottom) / (top - bottom)), cmap="gray", vmin=0, vmax=1)
-        panel.set_title(name if ends else f"{name}\n±{most * 255:.3g}/255", fontsize=7)
+        panel.set_title(name if ends else f"{name}\n{'nothing' if reach == '0' else f'±{reach}'}", fontsize=7)
         below.imshow(np.log10(dct_spectrum(pixels) + _FLOOR), cmap="cividis", vmin=math.log10(_FLOOR), vmax=1)
     for panel in (*images, *spectra):
         panel.set_xticks([])

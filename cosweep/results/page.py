@@ -21,9 +21,9 @@ import pyarrow as pa
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from cosweep.results.breaking_points import PIXEL_COLUMNS, PhaseDiagram, Row, clear, default_axes, format_value
+from cosweep.results.breaking_points import PIXEL_COLUMNS, PhaseDiagram, clear, default_axes, format_value
 from cosweep.results.effects import effect_texts
-from cosweep.results.examples import examples_figure, trials_with_examples
+from cosweep.results.examples import examples_figure, examples_title, trials_with_examples
 from cosweep.results.figures import image_files
 from cosweep.results.page_figures import phase_caption, phase_plot, survival_plot
 from cosweep.results.report import Report, asked_question
@@ -59,7 +59,6 @@ def page(report: Report, figures: Mapping[str, bytes]) -> bytes:
         record=report.record,
         question=asked_question(report.record),
         summary=_summary(report),
-        crossings=_crossings(report),
         effects=[effect_texts(effect) for effect in report.effects],
         images={name: _image(figures[name], "svg+xml") for name in ("curves.svg", "ablations.svg") if name in figures},
         origins=_origins(report),
@@ -163,7 +162,7 @@ def _thinned(span: range, most: int) -> Any:
 
 
 def _diagrams(report: Report) -> list[dict[str, Any]]:
-    """A menu of axes, each with a figure for each place of the others."""
+    """A menu of axes, each with a figure for each place of the others, and where P(CO) crosses 1/2 along them."""
     menu = []
     lines_left = _MOST_LINES
     for row_axis, column_axis in report.axis_pairs() if report.space else ():
@@ -173,10 +172,17 @@ def _diagrams(report: Report) -> list[dict[str, Any]]:
         for diagram in diagrams:
             drawn = diagram if default or lines_left > 0 else replace(diagram, with_line=False)
             lines_left -= drawn.with_line
-            slices.append({"where": drawn.where, "caption": phase_caption(drawn), "figure": phase_plot(drawn)})
-        menu.append(
-            {"label": f"{column_axis} across, {row_axis} up" if row_axis else f"{column_axis} alone", "slices": slices}
-        )
+            slices.append(
+                {
+                    "where": drawn.where,
+                    "caption": phase_caption(drawn),
+                    "figure": phase_plot(drawn),
+                    "crossings": [_crossing_text(drawn, row) for row in drawn.crossing_rows()],
+                    "sought": drawn.with_line,
+                }
+            )
+        label = f"{column_axis} across, {row_axis} up" if row_axis else f"{column_axis} alone"
+        menu.append({"label": label, "slices": slices, "default": default})
     return menu
 
 
@@ -207,15 +213,13 @@ def _p_text(p: float) -> str:
 
 def _examples(report: Report) -> dict[str, str]:
     """Trial id to a picture, for some trials that kept snapshots."""
-    by_trial: dict[str, list[Row]] = {}
-    for row in report.snapshots.to_pylist():
-        by_trial.setdefault(row["trial_id"], []).append(row)
-    rows = [row for rows in by_trial.values() for row in rows]
+    axes = [axis.name for axis in report.space]
     found = {}
-    for trial in trials_with_examples(report.rows, rows, _MOST_EXAMPLES):
+    for trial, kept in trials_with_examples(report.rows, report.snapshots.to_pylist(), _MOST_EXAMPLES):
         name = trial["trial_id"]
-        figure = examples_figure(trial, by_trial[name], f"trial {name}, {trial['state']}")
-        found[name] = _image(image_files(name, figure)[f"{name}.png"])
+        found[name] = _image(
+            image_files(name, examples_figure(trial, kept, examples_title(trial, axes)))[f"{name}.png"]
+        )
     return found
 
 
@@ -231,11 +235,6 @@ def _summary(report: Report) -> list[tuple[str, str, str]]:
     tiles += [("unclear", str(unclear), "diverged or never robust")] if unclear else []
     tiles.append(("failed", str(len(report.failed)), "trial" if len(report.failed) == 1 else "trials"))
     return tiles
-
-
-def _crossings(report: Report) -> list[str]:
-    """Sentences on where P(CO) crosses 1/2."""
-    return [_crossing_text(diagram, row) for diagram in report.diagrams for row in diagram.crossing_rows()]
 
 
 def _crossing_text(diagram: PhaseDiagram, row: Mapping[str, Any]) -> str:

@@ -140,14 +140,16 @@ class Report:
     def figures(self) -> dict[str, bytes]:
         """File name to PNG or SVG."""
         from cosweep.results.curve_figures import ablations_figure, curves_figure
-        from cosweep.results.examples import examples_figure, trials_with_examples
+        from cosweep.results.examples import examples_figure, examples_title, trials_with_examples
         from cosweep.results.figures import image_files, phase_figure, survival_figure
 
         partial = f" ({self.partial})" if self.partial else ""
         axis = self.space[0].name if self.space else None
         onset = [survival(label, *group) for label, group in onset_groups(self.rows, axis).items()]
-        snapshots = self.snapshots.to_pylist()
-        example = next(iter(trials_with_examples(self.rows, snapshots, 1)), None)
+        examples = [
+            examples_figure(trial, kept, f"{self.sweep}: {examples_title(trial, [axis.name for axis in self.space])}")
+            for trial, kept in trials_with_examples(self.rows, self.snapshots.to_pylist(), 1)
+        ]
         title = f"{self.sweep}: trials with CO, and median breaking point{partial}"
         axes = self.record["axes"]
         return {
@@ -157,7 +159,7 @@ class Report:
                 "curves", curves_figure(self.rows, self.curves, axes, f"{self.sweep}: median over trials{partial}")
             ),
             **image_files("ablations", ablations_figure(self.rows, axes, f"{self.sweep}: mean over trials{partial}")),
-            **(image_files("examples", examples_figure(example, snapshots, self.sweep)) if example else {}),
+            **(image_files("examples", examples[0]) if examples else {}),
         }
 
     def files(self) -> dict[str, bytes]:

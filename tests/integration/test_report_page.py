@@ -143,6 +143,39 @@ def test_the_table_filters(wide: Shown, column: str, text: str, holds: set[str])
     assert len(wide.column(column)) == 48
 
 
+def test_the_breaking_line_in_numbers_follows_the_axes(wide: Shown) -> None:
+    page = wide.page
+    page.select_option("#axes", label="beta across, method up")
+    assert {text.split(" breaks ")[0] for text in wide.texts("#crossings li")} == {
+        "epsilon 64/255, method fgsm:",
+        "epsilon 80/255, method fgsm:",
+    }
+    assert not page.get_by_text("Also in breaking_line.csv").is_visible()
+    page.select_option("#axes", label="method alone")
+    assert not page.locator("#crossings").is_visible()
+    page.select_option("#axes", label="beta across, epsilon up")
+    assert {text.split(" breaks ")[0] for text in wide.texts("#crossings li")} == {
+        "method fgsm, epsilon 64/255:",
+        "method fgsm, epsilon 80/255:",
+    }
+    assert page.get_by_text("Also in breaking_line.csv").is_visible()
+
+
+def test_a_window_of_1400_pixels_shows_all_columns_of_the_table(browser: Browser, file: Path) -> None:
+    shown = Shown(browser.new_page(viewport={"width": 1400, "height": 900}), file)
+    for head in shown.page.locator("#table thead tr:first-child th").all():
+        box = head.bounding_box()
+        assert box is not None
+        assert 0 <= box["x"] < box["x"] + box["width"] <= 1400
+    assert (
+        shown.page.evaluate(
+            "(() => { const s = document.querySelector('#trials .scroll'); return s.scrollWidth - s.clientWidth; })()"
+        )
+        == 0
+    )
+    assert shown.overflow() <= 0
+
+
 def test_the_table_sorts_numbers_as_numbers_and_absent_ones_last(wide: Shown) -> None:
     head = wide.page.locator("#table thead th", has_text="co_step")
     head.click()

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cosweep.results.examples import dct_spectrum, examples_figure, trials_with_examples
+from cosweep.results.examples import dct_spectrum, examples_figure, examples_title, trials_with_examples
 from tests.results.rows import broken_row, snapshot_rows, trial_row
 
 
@@ -35,10 +35,26 @@ def kept(*trial_ids: str) -> list[dict[str, Any]]:
 
 def test_broken_trials_come_first_and_others_are_among_them() -> None:
     trials = [trial_row("a"), broken_row("b"), broken_row("c"), trial_row("d"), broken_row("e"), trial_row("none")]
-    found = [t["trial_id"] for t in trials_with_examples(trials, kept("a", "b", "c", "d", "e"), 3)]
-    assert found == ["b", "e", "a"]
-    assert [t["trial_id"] for t in trials_with_examples(trials, kept("a", "d"), 3)] == ["a", "d"]
+    found = trials_with_examples(trials, kept("a", "b", "c", "d", "e"), 3)
+    assert [trial["trial_id"] for trial, _ in found] == ["b", "e", "a"]
+    assert [trial["trial_id"] for trial, _ in trials_with_examples(trials, kept("a", "d"), 3)] == ["a", "d"]
     assert trials_with_examples(trials, [], 3) == []
+
+
+def test_every_trial_comes_with_its_own_snapshots_alone() -> None:
+    for trial, rows in trials_with_examples([trial_row("a"), broken_row("b")], kept("a", "b"), 3):
+        assert rows == kept(trial["trial_id"])
+
+
+def test_a_title_tells_the_trial_its_place_and_its_end() -> None:
+    assert examples_title(broken_row("b"), ["epsilon", "seed"]) == "trial b, epsilon 64/255, seed 0, co"
+
+
+def test_where_nothing_was_added_the_title_says_so() -> None:
+    rows = [row | {"intervened": row["original"]} for row in snapshot_rows(("end", 12))]
+    figure = examples_figure(trial_row("a"), rows, "title")
+    assert figure is not None
+    assert "added\nnothing" in [axes.get_title() for axes in figure.axes]
 
 
 def test_perturbations_before_and_after_are_drawn_above_their_spectra() -> None:

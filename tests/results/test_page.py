@@ -70,6 +70,25 @@ def test_any_two_numeric_axes_can_be_drawn_and_the_others_have_a_place_each(file
     assert len(menu["beta alone"]) == 6
 
 
+def test_the_breaking_line_in_numbers_is_that_of_each_pair_of_axes(files: dict[str, bytes]) -> None:
+    menu = {entry["label"]: entry for entry in data(files["report.html"])["diagrams"]}
+    numbers = {label: [text for s in entry["slices"] for text in s["crossings"]] for label, entry in menu.items()}
+    assert [text.partition(": ")[0] for text in numbers["beta across, epsilon up"]] == [
+        *["method fgsm, epsilon 64/255"] * 2,
+        *["method fgsm, epsilon 80/255"] * 2,
+    ]
+    assert numbers["beta across, method up"][0].startswith("epsilon 64/255, method fgsm: breaks above beta")
+    assert numbers["epsilon across, method up"] == []
+    assert [label for label, entry in menu.items() if entry["default"]] == ["beta across, epsilon up"]
+
+
+def test_the_picture_of_examples_shows_one_trial_and_names_it(files: dict[str, bytes], whole: Report) -> None:
+    text = files["examples.svg"].decode()
+    (trial,) = [row for row in whole.rows if f"trial {row['trial_id']}" in text]
+    assert trial["state"] == "co"
+    assert {int(step) for step in re.findall(r">step (\d+)<", text)} == {trial["co_step"] - 5, trial["co_step"] + 9}
+
+
 def test_every_figure_has_a_png_and_an_svg_and_every_table_a_csv_and_a_parquet(files: dict[str, bytes]) -> None:
     for one, other in ((".png", ".svg"), (".csv", ".parquet")):
         stems = [{Path(name).stem for name in files if name.endswith(suffix)} for suffix in (one, other)]

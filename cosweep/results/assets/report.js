@@ -49,8 +49,21 @@
     byId("caption").textContent = slice.caption;
     byId("picked").replaceChildren();
   };
+  const showCrossings = ({ slices, default: inFile }) => {
+    const texts = slices.flatMap((slice) => slice.crossings);
+    byId("crossings").hidden = !texts.length;
+    byId("crossings").open = texts.length <= 12;
+    byId("crossings").querySelector("ul").replaceChildren(...texts.map((text) => {
+      const item = document.createElement("li");
+      item.textContent = text;
+      return item;
+    }));
+    byId("crossings").querySelector(".note span").hidden = !inFile;
+    byId("no-crossings").hidden = Boolean(texts.length) || !slices.some((slice) => slice.sought);
+  };
   const showAxes = () => {
-    const slices = data.diagrams[byId("axes").value].slices;
+    const { slices } = data.diagrams[byId("axes").value];
+    showCrossings(data.diagrams[byId("axes").value]);
     byId("slice").replaceChildren(...slices.map((s, i) => option(s.where || "all trials", i)));
     byId("slice-label").hidden = slices.length < 2;
     showSlice();
@@ -69,7 +82,7 @@
     showAxes();
     byId("phase").on("plotly_click", (event) => {
       const [, ...ids] = event.points[0].customdata || [""];
-      byId("picked").replaceChildren(document.createTextNode(`${ids.length} trials: `), ...ids.map(link));
+      byId("picked").replaceChildren(document.createTextNode(`${ids.length} ${ids.length === 1 ? "trial" : "trials"}: `), ...ids.map(link));
     });
   } else {
     byId("where").querySelector(".controls").remove();
@@ -216,7 +229,7 @@
       line.onclick = () => go(line.dataset.id);
       return line;
     }));
-    byId("count").textContent = `${rows.length} of ${data.trials.length} trials. `;
+    byId("count").textContent = `${rows.length} of ${data.trials.length} ${data.trials.length === 1 ? "trial" : "trials"}. `;
     byId("more").hidden = visible.length === rows.length;
     byId("more").textContent = `show all ${rows.length}`;
   };
@@ -243,6 +256,7 @@
     const place = document.createElement("th");
     const input = document.createElement("input");
     input.setAttribute("aria-label", `filter ${c.name}`);
+    input.size = 1; // its column sets its width
     input.oninput = () => { state.filters[i] = input.value.trim(); fill(); };
     place.append(input);
     filters.append(place);
