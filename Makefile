@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help install demo test check clean
+.PHONY: help install demo figures test check clean
 
 help:
 	@echo "make install   make $(VENV) with cosweep and its tools"
 	@echo "make demo      run search_spaces/quickstart.yaml: about 3 minutes on two cores"
+	@echo "make figures   draw the pictures of README.md and docs anew: about half an hour"
 	@echo "make test      all tests"
 	@echo "make check     lint, format, types"
 
@@ -21,6 +22,9 @@ $(READY): pyproject.toml constraints.txt
 
 demo: $(READY)
 	$(BIN)/cosweep run search_spaces/quickstart.yaml
+
+figures: $(READY)
+	$(BIN)/python docs/figures.py
 
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 -m "not integration and not slow"

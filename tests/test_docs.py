@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import sys
 import types
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -48,6 +50,36 @@ def test_links_of_the_documentation_lead_somewhere() -> None:
     for page in (ROOT / "README.md", *DOCS.glob("*.md")):
         targets = re.findall(r"\]\(([^)#]+)\)", page.read_text())
         assert not [target for target in targets if "://" not in target and not (page.parent / target).exists()], page
+
+
+@pytest.fixture
+def figures() -> Any:
+    """The script that draws the pictures."""
+    spec = importlib.util.spec_from_file_location("figures", DOCS / "figures.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_picture_is_drawn_by_the_script_and_says_on_which_processor(figures: Any) -> None:
+    pages = "".join(page.read_text() for page in figures.PAGES)
+    shown = set(re.findall(r"!\[[^]]*\]\((?:docs/)?([^)]+)\)", pages))
+    assert shown == {path.name for path in DOCS.glob("*.png")}
+    assert shown == {picture for sweep in figures.SWEEPS for picture in sweep.pictures}
+    assert not [picture for picture in shown if not figures.origin(picture).search(pages)]
+
+
+def test_the_script_writes_the_processor_below_its_own_picture_alone(
+    figures: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = tmp_path / "page.md"
+    text = "![a](docs/one.png)\n*Drawn on {}; another\nprocessor gives other steps.*\n![b](two.png)\n"
+    page.write_text(text.format("an old one") + "Drawn on X; another processor gives other steps")
+    monkeypatch.setattr(figures, "PAGES", [page])
+    figures.write_origin("one.png", r"CPU \1 @ 2 GHz")
+    assert page.read_text() == text.format(r"CPU \1 @ 2 GHz") + "Drawn on X; another processor gives other steps"
 
 
 @pytest.mark.parametrize("menu", ["methods", "diagnostics"])
