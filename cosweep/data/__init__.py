@@ -1,10 +1,11 @@
 """Data of a trial: sources, carriers, interventions and batches on a device."""
 
 from cosweep.data.carriers import CARRIERS
+from cosweep.data.dataset import Dataset
 from cosweep.data.injections import Grouped, Inject, InjectOrthogonal, Partial, Shared, Shuffled
 from cosweep.data.interventions import ImageSet, Intervention
 from cosweep.data.pass_filters import BandStop, HighPass, LowPass
-from cosweep.data.sources import SOURCES, Dataset, Source
+from cosweep.data.sources import SOURCES, Source
 
 INTERVENTIONS: dict[str, type[Intervention]] = {
     "inject": Inject,

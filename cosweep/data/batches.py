@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cosweep.data.ablations import ablated
+from cosweep.data.dataset import Dataset
 from cosweep.data.interventions import ImageSet, Intervention
-from cosweep.data.sources import Dataset, Source
+from cosweep.data.sources import Source
 from cosweep.metrics import Ablation
 from cosweep.seeding import generator
 from cosweep.units import Box

@@ -1,11 +1,13 @@
-"""Reading image files into arrays: a folder per class, or Parquet with encoded images."""
+"""Decoding image files into arrays of 8-bit pixels."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
+import warnings
+from collections.abc import Iterable, Mapping, Sized
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,123 +15,106 @@ from PIL import Image, UnidentifiedImageError
 
 from cosweep.errors import CosweepError
 
-Split = tuple[NDArray[np.uint8], NDArray[np.int64]]
-_SPLITS = {"train": ("train",), "test": ("test", "validation", "valid", "val")}
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm"}
-# Pillow knows others, one of which runs a program: EPS is drawn by Ghostscript.
-_FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "PPM", "GIF", "TIFF")
+# Pillow knows others; one of them, EPS, it has drawn by a program.
+_KINDS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "AVIF", "JPEG2000", "QOI", "PCX", "SGI", "SUN", "TGA")
+_GREY = ("1", "L", "LA", "La")
+_GREY_16_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
 _MOST_PIXELS = 2**26
+Split = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 
-def read_image_folder(root: Path, size: int | None) -> dict[str, Split]:
-    """Train and test images below ``root``; classes are numbered by sorted folder name.
+class Example(NamedTuple):
+    """An image still encoded: its bytes or its file, its label, and where it stands, for messages."""
+
+    image: bytes | Path
+    label: int
+    place: str
+
+
+@cache
+def kinds() -> tuple[str, ...]:
+    """Kinds of images that are read, as far as this Pillow has them."""
+    Image.init()
+    return tuple(kind for kind in _KINDS if kind in Image.OPEN)
+
+
+def kind_by_signature(head: bytes) -> str | None:
+    """The kind of image that a file's first 16 bytes announce, if any."""
+    signed = ((kind, Image.OPEN[kind][1]) for kind in kinds())
+    # Pillow answers with a text if it was built without the kind.
+    return next((kind for kind, accepts in signed if accepts is not None and accepts(head) is True), None)
+
+
+def decode(splits: Mapping[str, Iterable[Example]], size: int | None) -> tuple[dict[str, Split], list[str]]:
+    """Images and labels by split, and notes for the user.
+
+    All images become RGB if any is in colour; otherwise they keep one channel.
 
     Args:
-        root: Folder with train/CLASS/* and test/CLASS/* (or val/).
+        splits: Examples by name of the split.
         size: Side to resize and centre-crop to; None keeps sizes, which must then agree.
 
     Raises:
-        CosweepError: If a split is absent, a test class has no training images, or a file is no image.
+        CosweepError: If an image cannot be decoded, or has another size than the first one.
     """
-    folders = {split: _find(root, names, "folder")[0] for split, names in _SPLITS.items()}
-    found = {split: {p.name for p in folder.iterdir() if p.is_dir()} for split, folder in folders.items()}
-    classes = sorted(found["train"])
-    if not classes:
-        raise CosweepError(f"{folders['train']} has no folder per class; expected train/CLASS/*.png")
-    if unknown := found["test"] - found["train"]:
-        raise CosweepError(f"{folders['test']}: classes without training images: {', '.join(sorted(unknown))}")
-    return {split: _stack(_folder_items(folder, classes), size, folder) for split, folder in folders.items()}
+    first: tuple[int, ...] | None = None
+    animated: list[str] = []
+    images: dict[str, list[NDArray[np.uint8]]] = {split: [] for split in splits}
+    labels: dict[str, list[int]] = {split: [] for split in splits}
+    for split, examples in splits.items():
+        for example in examples:
+            pixels, is_animated = _decoded(example, size)
+            first = first or pixels.shape
+            if pixels.shape[1:] != first[1:]:
+                raise CosweepError(
+                    f"{example.place}: image of (C, H, W) {pixels.shape}, the first was {first}; "
+                    "set trial.data.size to resize all"
+                )
+            images[split].append(pixels)
+            labels[split].append(example.label)
+            animated += [example.place] * is_animated
+    channels = max((image.shape[0] for some in images.values() for image in some), default=1)
+    arrays = {
+        split: (
+            np.stack([np.broadcast_to(image, (channels, *image.shape[1:])) for image in some]),
+            np.asarray(labels[split], dtype=np.int64),
+        )
+        for split, some in images.items()
+    }
+    text = f"{counted(animated, 'file')} with several images, of which the first is read: {listed(animated)}"
+    return arrays, [text] if animated else []
 
 
-def _folder_items(folder: Path, classes: list[str]) -> Iterator[tuple[bytes, int, str]]:
-    for label, name in enumerate(classes):
-        for file in sorted((folder / name).glob("*")):
-            if file.suffix.lower() in _SUFFIXES:
-                yield file.read_bytes(), label, str(file)
+def counted(items: Sized, what: str) -> str:
+    """Their number and name, such as ``2 files``."""
+    return f"{len(items):,} {what}{'s' if len(items) != 1 else ''}"
 
 
-def read_image_parquet(root: Path, size: int | None) -> dict[str, Split]:
-    """Train and test images of Parquet files ``train*.parquet`` and ``test*.parquet`` below ``root``.
-
-    The image column is ``image`` or ``img``, a struct with the encoded ``bytes``; the label column is
-    ``label`` or ``fine_label``. Needs pyarrow.
-
-    Args:
-        root: Folder that holds the files, directly or below data/.
-        size: Side to resize and centre-crop to; None keeps sizes, which must then agree.
-
-    Raises:
-        CosweepError: If files or columns are absent, or an image cannot be decoded.
-    """
-    import pyarrow.parquet as pq
-
-    splits: dict[str, Split] = {}
-    for split, names in _SPLITS.items():
-        files = _find(root, tuple(f"{name}*.parquet" for name in names), "file")
-        splits[split] = _stack(_parquet_items(pq, files), size, root)
-    return splits
+def listed(items: Iterable[object], most: int = 5) -> str:
+    """The first few, and that there are more."""
+    texts = [str(item) for item in items]
+    return ", ".join(texts[:most]) + (f" and {len(texts) - most:,} more" if len(texts) > most else "")
 
 
-def _parquet_items(pq: Any, files: list[Path]) -> Iterator[tuple[bytes, int, str]]:
-    for file in files:
-        try:
-            table = pq.ParquetFile(file)
-        except (ValueError, OSError) as error:  # pyarrow's own errors are of these kinds
-            raise CosweepError(f"{file}: not a readable Parquet file ({error})") from error
-        names = table.schema_arrow.names
-        image = next((n for n in ("image", "img") if n in names), None)
-        label = next((n for n in ("label", "fine_label") if n in names), None)
-        if image is None or label is None:
-            raise CosweepError(f"{file}: expected columns image (or img) and label, found {', '.join(names)}")
-        number = 0
-        for batch in table.iter_batches(batch_size=1024, columns=[image, label]):
-            rows = zip(batch.column(image).to_pylist(), batch.column(label).to_pylist(), strict=True)
-            for encoded, y in rows:
-                where = f"{file}, row {number}"
-                if not isinstance(encoded, dict) or not isinstance(encoded.get("bytes"), bytes):
-                    raise CosweepError(f"{where}: {image} holds no encoded image; expected a struct with bytes")
-                if not isinstance(y, int) or y < 0:
-                    raise CosweepError(f"{where}: {label} must be a whole number from 0, got {y!r}")
-                yield encoded["bytes"], y, where
-                number += 1
+def _decoded(example: Example, size: int | None) -> tuple[NDArray[np.uint8], bool]:
+    """(C, H, W) pixels of an image, and whether its file holds more images."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd metadata, which change no pixel
+            return _open(example, size)
+    except Exception as error:  # a damaged file may raise anything in Pillow
+        raise CosweepError(
+            f"{example.place}: not a readable image ({_reason(error, example.image)}); replace it, or leave it out"
+        ) from error
 
 
-def _find(root: Path, patterns: tuple[str, ...], what: str) -> list[Path]:
-    """All that match the first pattern with a match, directly below ``root`` or below its data/, sorted."""
-    for folder in (root, root / "data"):
-        for pattern in patterns:
-            found = sorted(folder.glob(pattern))
-            if found:
-                return found
-    raise CosweepError(
-        f"no {what} {' or '.join(patterns)} in {root.absolute()}; set trial.data.root to the folder that holds it"
-    )
-
-
-def _stack(items: Iterable[tuple[bytes, int, str]], size: int | None, where: Path) -> Split:
-    images: list[NDArray[np.uint8]] = []
-    labels: list[int] = []
-    for encoded, label, name in items:
-        try:
-            images.append(_decode(encoded, size))
-        except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
-            raise CosweepError(f"{name}: not a readable image ({error})") from error
-        labels.append(label)
-        if images[-1].shape != images[0].shape:
-            raise CosweepError(
-                f"{name}: image of (C, H, W) {images[-1].shape}, the first was {images[0].shape}; "
-                "set trial.data.size to resize all"
-            )
-    if not images:
-        raise CosweepError(f"{where}: no images found")
-    return np.stack(images), np.asarray(labels, dtype=np.int64)
-
-
-def _decode(encoded: bytes, size: int | None) -> NDArray[np.uint8]:
-    with Image.open(io.BytesIO(encoded), formats=_FORMATS) as opened:
+def _open(example: Example, size: int | None) -> tuple[NDArray[np.uint8], bool]:
+    file = example.image if isinstance(example.image, Path) else io.BytesIO(example.image)
+    with Image.open(file, formats=kinds()) as opened:
         if opened.width * opened.height > _MOST_PIXELS:  # a few bytes may stand for many gigabytes
-            raise OSError(f"{opened.width}x{opened.height} pixels are more than {_MOST_PIXELS:,}")
-        image = opened.convert("L" if opened.mode in ("L", "1", "I;16") else "RGB")
+            raise ValueError(f"{opened.width}x{opened.height} pixels are more than {_MOST_PIXELS:,}")
+        is_animated = bool(getattr(opened, "is_animated", False))
+        image = _eight_bits(opened)
     if size is not None:
         scale = size / min(image.size)
         width, height = (max(size, round(side * scale)) for side in image.size)
@@ -137,4 +122,32 @@ def _decode(encoded: bytes, size: int | None) -> NDArray[np.uint8]:
         image = image.resize((width, height), Image.Resampling.BILINEAR)
         image = image.crop((left, top, left + size, top + size))
     pixels = np.asarray(image, dtype=np.uint8)
-    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+    return (pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)), is_animated
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """The image in mode L or RGB. Pillow's own conversion makes all 16-bit levels above 255 white."""
+    if image.mode in _GREY_16_BIT or (image.mode == "I" and image.format == "PPM"):  # PPM's are scaled to 16 bits
+        levels = np.asarray(image).astype(np.uint32)
+        return Image.fromarray(((levels + 128) // 257).astype(np.uint8))
+    if image.mode[0] in "IF":
+        raise ValueError(
+            f"mode {image.mode}: floats, signed or 32-bit integers do not say which value is white; "
+            "expected 8 bits a channel, or 16 unsigned bits of grey"
+        )
+    return image.convert("L" if image.mode in _GREY else "RGB")
+
+
+def _reason(error: Exception, image: bytes | Path) -> str:
+    if not isinstance(error, UnidentifiedImageError):
+        return str(error) or type(error).__name__
+    if isinstance(image, Path):
+        with image.open("rb") as file:
+            head = file.read(16)
+    else:
+        head = image[:16]
+    if not head:
+        return "it is empty"
+    if kind := kind_by_signature(head):
+        return f"a damaged {kind}, whose head makes no sense"
+    return f"it begins like none of {', '.join(kinds())}"

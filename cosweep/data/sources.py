@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from abc import abstractmethod
@@ -14,41 +13,12 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cosweep.data.decode import read_image_folder, read_image_parquet
+from cosweep.data.dataset import Dataset
+from cosweep.data.image_folder import read_image_folder
+from cosweep.data.image_parquet import read_image_parquet
+from cosweep.data.splits import SplitSpec
 from cosweep.errors import CosweepError, Fault
 from cosweep.specs import Component, number, spec_hash
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """Images and labels in memory, as plain arrays that processes can share.
-
-    Attributes:
-        x_train, x_test: (N, C, H, W) uint8, from 0 to ``max_value``.
-        y_train, y_test: (N,) int64 in [0, num_classes).
-        num_classes: K.
-        max_value: The value of a white pixel.
-    """
-
-    x_train: NDArray[np.uint8]
-    y_train: NDArray[np.int64]
-    x_test: NDArray[np.uint8]
-    y_test: NDArray[np.int64]
-    num_classes: int
-    max_value: int = 255
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of an image."""
-        channels, height, width = self.x_train.shape[1:]
-        return channels, height, width
-
-    def fingerprint(self) -> str:
-        """Twelve hexadecimal digits of the SHA-256 of all images and labels."""
-        digest = hashlib.sha256()
-        for array in (self.x_train, self.y_train, self.x_test, self.y_test):
-            digest.update(np.ascontiguousarray(array).data)
-        return digest.hexdigest()[:12]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,46 +82,58 @@ class Digits(Source):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageParquet(Source):
-    """Parquet files as public image sets are published: image (or img) with bytes, and label."""
+class ImageFiles(Source):
+    """Base of the sets of image files below a folder.
 
-    name: ClassVar[str] = "image_parquet"
-    source: ClassVar[str] = "folder with train*.parquet and test*.parquet (or validation*)"
+    Attributes:
+        root: The folder.
+        size: Side to resize and centre-crop to; null keeps sizes, which must then agree.
+        split: ``{train: NAME, test: NAME}``: which splits are used; null is train, and the first there is of test,
+            validation, valid and val.
+    """
 
     root: str
     size: int | None = number(None, low=1)
+    split: SplitSpec | None = None
 
-    def read(self) -> Dataset:
-        return _dataset(read_image_parquet(Path(self.root).expanduser(), self.size))
+    @property
+    def folder(self) -> Path:
+        """Where the files are."""
+        return Path(self.root).expanduser()
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageFolder(Source):
+class ImageParquet(ImageFiles):
+    """Parquet files as public image sets are published: image (or img) with bytes, and label.
+
+    Attributes:
+        classes: Number of classes; null takes the files' own class names (ClassLabel), or the labels, which must
+            then be all of 0 to K - 1.
+    """
+
+    name: ClassVar[str] = "image_parquet"
+    source: ClassVar[str] = "folder with train*.parquet and test*.parquet (or validation*), or train/*.parquet"
+
+    classes: int | None = number(None, low=2, high=100_000)
+
+    def read(self) -> Dataset:
+        return read_image_parquet(self.folder, self.size, self.split or SplitSpec(), self.classes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageFolder(ImageFiles):
     """Image files, one folder per class, below train/ and test/ (or val/)."""
 
     name: ClassVar[str] = "image_folder"
-    source: ClassVar[str] = "folder train/CLASS/*.png, test/CLASS/*.png"
-
-    root: str
-    size: int | None = number(None, low=1)
+    source: ClassVar[str] = "folder train/CLASS/*.png, test/CLASS/*.png, of any kind of image and depth"
 
     def read(self) -> Dataset:
-        return _dataset(read_image_folder(Path(self.root).expanduser(), self.size))
+        return read_image_folder(self.folder, self.size, self.split or SplitSpec())
 
 
 def _shuffled(count: int) -> NDArray[np.int64]:
     """The one order of so many examples; numpy has frozen this generator's stream."""
     return np.random.RandomState(0).permutation(count)
-
-
-def _dataset(splits: dict[str, tuple[NDArray[np.uint8], NDArray[np.int64]]]) -> Dataset:
-    (x_train, y_train), (x_test, y_test) = splits["train"], splits["test"]
-    if x_train.shape[1:] != x_test.shape[1:]:
-        raise CosweepError(
-            f"train images are (C, H, W) {x_train.shape[1:]}, test images {x_test.shape[1:]}; they must agree "
-            "(trial.data.size resizes all to one size)"
-        )
-    return Dataset(x_train, y_train, x_test, y_test, int(max(y_train.max(), y_test.max())) + 1)
 
 
 @dataclass(frozen=True, kw_only=True)

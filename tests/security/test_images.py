@@ -71,8 +71,12 @@ def test_a_parquet_file_with_a_hostile_image_is_refused(tmp_path: Path, content:
         ImageParquet(root=str(tmp_path)).read()
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "WEBP", "PPM", "GIF", "TIFF"])
+@pytest.mark.parametrize(
+    "kind",
+    ["PNG", "JPEG", "BMP", "WEBP", "PPM", "GIF", "TIFF", "AVIF", "JPEG2000", "QOI", "PCX", "SGI", "TGA"],
+)
 def test_usual_kinds_of_images_are_read(tmp_path: Path, kind: str) -> None:
+    image = {"bytes": encoded(kind)}
     for split in ("train", "test"):
-        pq.write_table(pa.table({"image": [{"bytes": encoded(kind)}], "label": [0]}), tmp_path / f"{split}.parquet")
+        pq.write_table(pa.table({"image": [image, image], "label": [0, 1]}), tmp_path / f"{split}.parquet")
     assert ImageParquet(root=str(tmp_path)).read().shape == (3, 8, 8)

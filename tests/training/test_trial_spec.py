@@ -18,7 +18,7 @@ from cosweep.training import TrialSpec
 from cosweep.training.trial_spec import column_of
 
 FULL = {
-    "data": {"source": "image_parquet", "root": "here", "size": 32, "train_examples": 100},
+    "data": {"source": "image_parquet", "root": "here", "size": 32, "train_examples": 100, "split": {}},
     "interventions": [{"kind": "inject", "beta": "8/255"}, {"kind": "inject_orthogonal"}],
     "method": {"name": "pgd"},
     "probe": {"diagnostics": [{"name": "curvature"}, {"name": "ray"}]},
@@ -49,6 +49,9 @@ OTHER_NAMES: dict[tuple[str, ...], Any] = {
     ("data", "box"): [-1.0, 2.0],
     ("data", "augment"): "flip",
     ("data", "root"): "there",
+    ("data", "classes"): 10,
+    ("data", "split", "train"): "extra",
+    ("data", "split", "test"): "validation",
     ("model", "low_pass"): 4,
     ("model", "high_pass"): 4,
     ("optimizer", "name"): "adam",
