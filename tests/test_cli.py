@@ -18,6 +18,7 @@ from cosweep.results.store import Store
 from cosweep.sweep.presentation import menu_table
 from cosweep.sweep.search_space import load_sweep
 from cosweep.units import format_pixels
+from tests.data.image_files import images, write_folder
 from tests.results.rows import broken_row, curve, measured_curve, snapshot_rows, trial_row
 
 GOOD = "trial: {interventions: [{kind: inject}]}\nspace: {method.epsilon: {grid: [48/255, 64/255]}}\n"
@@ -83,6 +84,37 @@ def test_more_classes_than_carriers_are_refused_before_anything_is_written(folde
     result = cosweep("run", "s.yaml")
     assert result.exit_code == 2
     assert "20 classes need as many patterns, images of 4x4 have 15" in result.output
+    assert not (folder / "results").exists()
+
+
+def test_validate_tells_the_images_what_was_left_out_and_how_many_are_measured_on(folder: Path) -> None:
+    for split, count in (("train", 40), ("test", 6)):
+        for name in ("cat", "dog"):
+            write_folder(folder / "images", split, images(count, channels=1), [name] * count)
+    (folder / "images/train/cat/Thumbs.db").write_bytes(b"no image")
+    (folder / "s.yaml").write_text(
+        "trial: {data: {source: image_folder, root: images}, probe: {examples: 8}, optimizer: {batch_size: 8}}"
+    )
+    result = cosweep("validate", "s.yaml")
+    assert result.exit_code == 0
+    assert (
+        "image_folder images: 80 images to train on and 12 held out, 1x8x8 (channels x height x width), 2 classes; "
+        "probes on 8, final evaluation on 12 (1,000 asked for)"
+    ) in result.output
+    assert "note       left out, since neither name nor content says an image: 1 file" in result.output
+    assert "images/train/cat/Thumbs.db" in result.output
+
+
+@pytest.mark.parametrize("command", ["run", "validate"])
+def test_a_damaged_image_is_one_message_and_nothing_is_written(folder: Path, command: str) -> None:
+    for split in ("train", "test"):
+        write_folder(folder / "images", split, images(2), ["cat", "dog"])
+    (folder / "images/train/cat/x.ppm").write_bytes(b"P6 x 8 255")
+    (folder / "s.yaml").write_text("trial: {data: {source: image_folder, root: images}}")
+    result = cosweep(command, "s.yaml")
+    assert result.exit_code == 2
+    assert "images/train/cat/x.ppm: not a readable image (" in result.output
+    assert "Traceback" not in result.output
     assert not (folder / "results").exists()
 
 

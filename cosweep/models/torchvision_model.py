@@ -11,13 +11,18 @@ from torch import Tensor, nn
 from cosweep.errors import CosweepError, Fault, unknown_name
 from cosweep.models.base import Model
 
-_NOT_LOGITS = ("googlenet", "inception_v3")  # in training these return logits of auxiliary heads besides
-_NOT_DETERMINISTIC = ("alexnet", "vgg")  # adaptive pooling to more than one pixel has no such gradient on a GPU
+_LEFT_OUT = {  # beginning of the name, and why
+    ("alexnet", "vgg"): "its adaptive pooling has no deterministic gradient on a GPU, so no training could be retraced",
+    ("googlenet", "inception_v3"): "in training it returns logits of auxiliary heads besides its own",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class TorchvisionModel(Model):
-    """An image classifier of torchvision, such as ``architecture: resnet50``, untrained; for larger images."""
+    """A classifier of torchvision, untrained, for larger images; not alexnet, vgg*, googlenet and inception_v3.
+
+    Those are left out: the first two cannot be retraced on a GPU, the others return more than logits.
+    """
 
     name: ClassVar[str] = "torchvision"
     source: ClassVar[str] = "torchvision.models"
@@ -28,7 +33,11 @@ class TorchvisionModel(Model):
     def faults(self) -> Iterator[Fault]:
         yield from super().faults()
         known = architectures()
-        if self.architecture not in known:
+        if self.architecture in known:
+            return
+        if why := _why_left_out(self.architecture):
+            yield Fault("architecture", f"{self.architecture!r} is left out: {why}; use another, such as resnet18")
+        else:
             yield Fault("architecture", unknown_name("architecture", self.architecture, known))
 
     def network(self, num_classes: int, shape: tuple[int, int, int]) -> nn.Module:
@@ -53,9 +62,12 @@ def architectures() -> list[str]:
     # Here and not above, since importing torchvision takes a second.
     from torchvision import models
 
-    return [
-        name for name in models.list_models(module=models) if not name.startswith((*_NOT_LOGITS, *_NOT_DETERMINISTIC))
-    ]
+    return [name for name in models.list_models(module=models) if not _why_left_out(name)]
+
+
+def _why_left_out(architecture: str) -> str:
+    """Why a network of torchvision cannot be named; empty if it is not one of those."""
+    return next((why for names, why in _LEFT_OUT.items() if architecture.startswith(names)), "")
 
 
 class _GreyToColour(nn.Module):

@@ -247,10 +247,24 @@ def _crossing_text(diagram: PhaseDiagram, row: Mapping[str, Any]) -> str:
     return f"{place}: {text}{share}" if place else f"{text}{share}"
 
 
+def _images_text(row: Mapping[str, Any]) -> str:
+    """What a trial was trained and measured on; empty if its row does not say."""
+    if row.get("train_images") is None:
+        return ""
+    used = {part: row[f"{part}_examples_used"] for part in ("probe", "final")}
+    texts = {part: f"{n}" if n == row[f"{part}_examples"] else f"all {n}" for part, n in used.items()}
+    return (
+        f"{row['data_source']}: {row['train_images']} to train on, {row['test_images']} held out, of "
+        f"{row['image_shape']}, {row['num_classes']} classes; probes on {texts['probe']}, final evaluation on "
+        f"{texts['final']}"
+    )
+
+
 def _origins(report: Report) -> dict[str, list[str]]:
     """What the trials ran on: versions, machines, devices, images; and when."""
     columns = {"versions": "versions", "device": "device", "host": "machine", "data_hash": "images (fingerprint)"}
     found = {label: sorted({str(row[name]) for row in report.rows if row[name]}) for name, label in columns.items()}
+    found["images"] = sorted({text for row in report.rows if (text := _images_text(row))})
     times = [row[name] for row in report.rows for name in ("started_at", "finished_at")]
     if times:
         found["ran"] = [f"{min(times):%Y-%m-%d %H:%M} to {max(times):%Y-%m-%d %H:%M} UTC"]

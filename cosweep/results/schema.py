@@ -39,6 +39,10 @@ TRIAL_COLUMNS = (
     Column("co_reason", _TEXT, "", "the numbers behind the verdict"),
     Column("data_source", _TEXT, "", "name of the data source"),
     Column("data_hash", _TEXT, "", "fingerprint of the images and labels"),
+    Column("train_images", _INT, "images", "images to train on"),
+    Column("test_images", _INT, "images", "images held out"),
+    Column("num_classes", _INT, "classes", "number of classes"),
+    Column("image_shape", _TEXT, "", "channels x height x width, in pixels"),
     Column("intervention", _TEXT, "", "kinds of the interventions, joined by +; none without"),
     Column("beta", _FLOAT, _LENGTH, "strength of the injected feature"),
     Column("bandwidth", _INT, "frequencies", "kept DCT rows and columns of a pass filter"),
@@ -50,11 +54,15 @@ TRIAL_COLUMNS = (
     Column("epochs", _INT, "epochs", "length of a full training"),
     Column("batch_size", _INT, "examples", "examples per step"),
     Column("lr_max", _FLOAT, _PURE, "largest learning rate"),
+    Column("probe_examples", _INT, "images", "held-out images that the spec asks probes to measure on"),
+    Column("probe_examples_used", _INT, "images", "held-out images that probes measured on: all if there are fewer"),
     Column("clean_acc", _FLOAT, _SHARE, "last probe: accuracy without perturbation"),
     Column("fgsm_acc", _FLOAT, _SHARE, "last probe: accuracy under FGSM"),
     Column("pgd_acc", _FLOAT, _SHARE, "last probe: accuracy under PGD"),
     Column("box_low", _FLOAT, _PIXEL, "smallest pixel that attacks were allowed"),
     Column("box_high", _FLOAT, _PIXEL, "largest pixel that attacks were allowed"),
+    Column("final_examples", _INT, "images", "held-out images that the spec asks to evaluate on at the end"),
+    Column("final_examples_used", _INT, "images", "held-out images evaluated on at the end: all if there are fewer"),
     Column("robust_acc", _FLOAT, _SHARE, "accuracy under the final evaluation"),
     Column("robust_attack", _TEXT, "", "the final evaluation, as pgd-50-10 (steps, restarts), or AutoAttack's attacks"),
     *(
@@ -117,7 +125,7 @@ SNAPSHOT_COLUMNS = (
 
 _GIVEN = frozenset(
     {"data_source", "intervention", "beta", "bandwidth", "model", "method", "epsilon", "alpha", "seed"}
-    | {"epochs", "batch_size", "lr_max"}
+    | {"epochs", "batch_size", "lr_max", "probe_examples", "final_examples"}
 )
 OUTCOME_COLUMNS = frozenset(column.name for column in TRIAL_COLUMNS) - _GIVEN
 """Columns of ``trials`` that a trial found out, as against those it was given."""

@@ -127,6 +127,8 @@ def run_sweep(sweep: Sweep, console: Console, *, wait: bool = False, make_run: t
         datasets = load_datasets(sweep.trials, sweep.resources.workers)
         mark = "simulated-" if make_run.simulated else ""
         hashes = {key: mark + dataset.fingerprint() for key, dataset in datasets.items()}
+    for text in [text for dataset in datasets.values() for text in dataset.notes]:
+        console.print(f"[yellow]note:[/] {escape(text)}", soft_wrap=True)
     done = finished_trials(sweep, store)
     refuse_other_data(sweep, done, hashes)
     uri = tracking_uri(store, sweep.tracking.uri)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import socket
 import traceback
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
 
 import torch
@@ -14,6 +15,7 @@ from cosweep.metrics import TrialStatus
 from cosweep.redaction import redacted
 from cosweep.specs import canonical_json
 from cosweep.training import TrialRun, TrialSpec
+from cosweep.training.examples import Examples
 
 Row = dict[str, object]
 
@@ -32,6 +34,7 @@ def finished_row(run: TrialRun, data_hash: str, started_at: datetime) -> Row:
         "robust_attack": spec.final.label,
         **{f"clean_acc_on_{name}": found.clean_acc for name, found in run.final.items()},
         **{f"robust_acc_on_{name}": found.robust_acc for name, found in run.final.items()},
+        **(asdict(run.examples) if run.examples else {f.name: None for f in fields(Examples)}),
         "steps": run.steps,
         "box_low": run.box.low if run.box else None,
         "box_high": run.box.high if run.box else None,

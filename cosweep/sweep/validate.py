@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 
@@ -24,6 +24,7 @@ from cosweep.sweep.definition import Sweep
 from cosweep.sweep.launch import finished_trials, load_datasets, refuse_other_data
 from cosweep.sweep.progress import format_seconds
 from cosweep.training import TrialSpec
+from cosweep.training.examples import Examples
 from cosweep.training.trainer import Trainer
 from cosweep.wording import counted
 
@@ -45,6 +46,7 @@ def validate_sweep(sweep: Sweep) -> Iterator[tuple[str, str]]:
     axes = ", ".join(f"{a.path} ({len(a.values) if a.kind == 'grid' else a.kind})" for a in sweep.axes)
     yield "sweep", f"{sweep.name}: {axes or 'one point'}"
     yield "trials", f"{len(sweep.trials)}, of which {len(done)} are done and {len(left)} left"
+    yield from _images(sweep.trials, datasets)
     nodes = _nodes()
     at_once = places(sweep.resources, nodes) if cluster_address() else concurrent_trials(sweep.resources, nodes)
     workers = sweep.resources.workers
@@ -61,6 +63,34 @@ def validate_sweep(sweep: Sweep) -> Iterator[tuple[str, str]]:
         f"about {format_seconds(seconds)} of training on this machine's CPU, {format_seconds(hours)} with {at_once} at "
         "once; probes and the final evaluation come on top, early stops come off",
     )
+
+
+def _images(specs: Sequence[TrialSpec], datasets: dict[str, Dataset]) -> Iterator[tuple[str, str]]:
+    """What the trials are given to train on and are measured on; and what is to be known of the files."""
+    by_key: dict[str, list[TrialSpec]] = {key: [] for key in datasets}
+    for spec in specs:
+        by_key[spec.data.load_key].append(spec)
+    for key, dataset in datasets.items():
+        given = [(spec, Examples.of(spec, dataset)) for spec in by_key[key]]
+        probes = _used({(spec.probe.examples, one.probe_examples_used) for spec, one in given})
+        finals = _used({(spec.final.examples, one.final_examples_used) for spec, one in given})
+        spec, one = given[0]
+        root = getattr(spec.data, "root", None)
+        yield (
+            "data",
+            f"{spec.data.name}{f' {root}' if root else ''}: {one.train_images:,} images to train on and "
+            f"{one.test_images:,} held out, {one.image_shape} (channels x height x width), {one.num_classes} classes; "
+            f"probes on {probes}, final evaluation on {finals}",
+        )
+        yield from (("note", text) for text in dataset.notes)
+
+
+def _used(asked_and_used: set[tuple[int, int]]) -> str:
+    """How many images are measured on, beside how many are asked for if these are more."""
+    texts = [
+        f"{used:,}" if used == asked else f"{used:,} ({asked:,} asked for)" for asked, used in sorted(asked_and_used)
+    ]
+    return " or ".join(texts)
 
 
 def _nodes() -> list[Node]:

@@ -21,6 +21,7 @@ from cosweep.metrics import Ablation, ProbeMetrics, Snapshot, TrialState, TrialS
 from cosweep.parallel import ALONE, Workers
 from cosweep.seeding import derive_seed
 from cosweep.training.evaluation import Accuracies, FinalAccuracies, Prober, evaluating, final_accuracies
+from cosweep.training.examples import Examples
 from cosweep.training.trainer import Trainer
 from cosweep.training.trial_spec import TrialSpec
 from cosweep.units import Box
@@ -62,6 +63,7 @@ class TrialRun:
         total_steps: Steps of a trial that is not stopped.
         steps_per_epoch: Batches in an epoch.
         box: Range of pixels that the attacks kept to; None before it is known.
+        examples: How many images it was given; None before they are loaded, and if it is simulated.
         curve: The probes so far.
         simulated: Whether the probes come from elsewhere than a training; rows say so.
     """
@@ -72,6 +74,8 @@ class TrialRun:
         self, spec: TrialSpec, device: torch.device, dataset: Dataset | None = None, workers: Workers = ALONE
     ) -> None:
         self.spec, self.device, self.workers = spec, device, workers
+        if not isinstance(dataset, Dataset | None):
+            raise CosweepError(f"dataset is a {type(dataset).__name__}; expected a cosweep.data.Dataset, or None")
         self._dataset = dataset
         self.verdict = Verdict(TrialState.NOT_ROBUST)
         self.status: TrialStatus | None = None
@@ -84,6 +88,7 @@ class TrialRun:
         self.total_steps = 0
         self.steps_per_epoch = 0
         self.box: Box | None = None
+        self.examples: Examples | None = None
         self.curve: list[ProbeMetrics] = []
         self._resumed: dict[str, Any] | None = None
         self._replay: Replay | None = None
@@ -132,6 +137,7 @@ class TrialRun:
     def _run(self) -> Iterator[ProbeMetrics]:
         spec = self.spec
         dataset = spec.data.load() if self._dataset is None else self._dataset
+        self.examples = Examples.of(spec, dataset)
         data = DeviceData(dataset, spec.data, spec.interventions, spec.seed, self.device)
         self.box = data.box
         trainer = Trainer(spec, data, self.device, self.workers)
@@ -224,7 +230,7 @@ def run_trial(
         workers: This process and the others that run the same trial together; each gets all probes and the outcome.
 
     Raises:
-        CosweepError: While iterating, if the data cannot be loaded or carry the interventions.
+        CosweepError: If ``dataset`` is none; while iterating, if the data cannot be loaded or carry the interventions.
     """
     return TrialRun(spec, torch.device(device), dataset, workers)
 

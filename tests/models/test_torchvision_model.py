@@ -105,7 +105,22 @@ def test_an_unknown_architecture_is_answered_with_the_nearest() -> None:
         TorchvisionModel(architecture="resnet51")
 
 
-@pytest.mark.parametrize("name", ["googlenet", "inception_v3", "fcn_resnet50", "quantized_resnet50", "r3d_18"])
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("vgg16", "its adaptive pooling has no deterministic gradient on a GPU"),
+        ("vgg11_bn", "its adaptive pooling has no deterministic gradient on a GPU"),
+        ("alexnet", "its adaptive pooling has no deterministic gradient on a GPU"),
+        ("googlenet", "in training it returns logits of auxiliary heads besides its own"),
+        ("inception_v3", "in training it returns logits of auxiliary heads besides its own"),
+    ],
+)
+def test_classifiers_that_are_left_out_are_told_with_the_reason(name: str, why: str) -> None:
+    with pytest.raises(SpecError, match=f"'{name}' is left out: {why}.*; use another, such as resnet18"):
+        TorchvisionModel(architecture=name)
+
+
+@pytest.mark.parametrize("name", ["fcn_resnet50", "quantized_resnet50", "r3d_18"])
 def test_networks_that_do_not_return_logits_of_images_alone_are_unknown(name: str) -> None:
     with pytest.raises(SpecError, match=f"unknown architecture '{name}'"):
         TorchvisionModel(architecture=name)

@@ -110,6 +110,19 @@ def test_a_partial_sweep_says_so_on_the_page_and_in_the_figures_and_makes_the_sa
     assert make_report(store, "made").files() == files
 
 
+def test_the_page_says_how_many_images_the_trials_were_trained_and_measured_on(store: Store) -> None:
+    images: dict[str, Any] = {"train_images": 1437, "test_images": 360, "num_classes": 10, "image_shape": "1x8x8"}
+    used: dict[str, Any] = {
+        "probe_examples": 256,
+        "probe_examples_used": 256,
+        "final_examples": 1000,
+        "final_examples_used": 360,
+    }
+    write_sweep(store, keep=3, **images, **used)
+    told = "digits: 1437 to train on, 360 held out, of 1x8x8, 10 classes; probes on 256, final evaluation on all 360"
+    assert f"<dt>images</dt><dd>{told}</dd>" in text_of(store)
+
+
 def test_what_was_asked_and_how_to_run_it_again_stand_there_as_text(store: Store) -> None:
     write_sweep(store, seeds=1, error="<script>alert(1)</script>", status="failed")
     text = text_of(store)

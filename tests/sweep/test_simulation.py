@@ -73,6 +73,7 @@ def test_its_row_has_every_column_of_a_real_one_and_says_simulated() -> None:
     assert rows[True].keys() == rows[False].keys()
     assert (rows[True]["device"], rows[False]["device"]) == ("simulated", "cpu")
     assert rows[True]["robust_acc"] == rows[True]["pgd_acc"]
+    assert (rows[True]["train_images"], rows[False]["train_images"]) == (None, 256)
 
 
 def test_it_leaves_the_trial_that_trains_as_it_is() -> None:

@@ -17,6 +17,7 @@ from cosweep.methods import Batch
 from cosweep.methods.fgsm import FGSM
 from cosweep.metrics import ProbeMetrics, TrialState, TrialStatus
 from cosweep.training import TrialRun, TrialSpec, run_trial
+from cosweep.training.examples import Examples
 from cosweep.training.loop import ReplayError, deterministic
 from cosweep.training.trainer import Trainer
 from tests.tiny import digits, tiny_spec
@@ -78,6 +79,13 @@ def test_same_spec_gives_the_same_curve_and_another_seed_another() -> None:
 def test_images_may_be_given_or_loaded() -> None:
     spec = tiny_spec()
     assert list(run_trial(spec)) == finished(spec)[1]
+
+
+@pytest.mark.parametrize(("asked", "used"), [(64, 64), (1000, 360)])
+def test_how_many_images_were_used_is_told(asked: int, used: int) -> None:
+    run, _ = finished(tiny_spec(probe={"examples": asked}, final={"examples": asked}))
+    assert run.examples == Examples(256, 360, 10, "1x8x8", used, used)
+    assert run.robust_acc * used == pytest.approx(round(run.robust_acc * used))
 
 
 def test_how_often_is_probed_does_not_change_the_training(trainers: list[Trainer]) -> None:
