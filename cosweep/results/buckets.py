@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from cosweep.errors import CosweepError
-from cosweep.results.files import BusyError, Files, Stamp, slug
+from cosweep.results.files import MOST_BYTES, BusyError, Files, OddFileError, Stamp, slug
 
 _LOOK_SECONDS = 5.0
 
@@ -58,6 +58,9 @@ class ObjectFiles(Files):
     def folders(self, folder: str) -> list[str]:
         return sorted(info.base_name for info in self._list(folder) if not info.is_file)
 
+    def odd(self, folder: str) -> dict[str, str]:
+        return {}
+
     def _list(self, folder: str) -> list[pafs.FileInfo]:
         selector = pafs.FileSelector(f"{self.root}/{folder}".rstrip("/"), allow_not_found=True)
         with self._explained():
@@ -72,10 +75,12 @@ class ObjectFiles(Files):
         with self._explained():
             return self._fs.open_input_file(self.shown(path))
 
-    def read(self, path: str) -> bytes:
-        with self._explained(), self._fs.open_input_stream(self.shown(path)) as stream:
-            content: bytes = stream.read()
-        return content
+    def read(self, path: str, most: int = MOST_BYTES) -> bytes:
+        with self._explained(), self._fs.open_input_file(self.shown(path)) as file:
+            if file.size() <= most:
+                content: bytes = file.read()
+                return content
+        raise OddFileError(f"is larger than {most:,} bytes")
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

@@ -21,10 +21,17 @@ import pyarrow.parquet as pq
 from cosweep.errors import CosweepError
 from cosweep.metrics import TrialStatus
 from cosweep.results.files import Stamp
-from cosweep.results.partition import Partition, chunks, merged, rows_between
-from cosweep.results.schema import SCHEMA_VERSION, VERSION_KEY
+from cosweep.results.partition import Partition, chunks, hidden, merged, rows_between, told, unsound_ids
 from cosweep.results.store import Store
-from cosweep.results.tables import COMPACTED, UnreadableError, concatenate, empty_table, read_rows, unified
+from cosweep.results.tables import (
+    COMPACTED,
+    UnreadableError,
+    concatenate,
+    empty_table,
+    parquet_writer,
+    read_rows,
+    unified,
+)
 
 Progress = Callable[[str, int, int], None]
 """Called with what is done, how many files it is done to, and out of how many."""
@@ -106,7 +113,7 @@ class _Clock:
 
 def _finished(trials: Partition) -> set[str]:
     """Trials that will not run again."""
-    rows = trials.read(columns=["trial_id", "status"])
+    rows = trials.read()
     return set(rows.filter(pc.not_equal(rows["status"], TrialStatus.FAILED))["trial_id"].to_pylist())
 
 
@@ -126,21 +133,24 @@ def _merge(partition: Partition, finished: Set[str], alone: Callable[[], None], 
 def _publish(partition: Partition, fragments: Set[str], alone: Callable[[], None], progress: Progress) -> set[str]:
     """Write the compacted file anew with the fragments' rows; returns whose."""
     kind = partition.kind
-    old = partition.from_compacted(lambda file: file)
+    old = partition.from_compacted(lambda file: file, whole=True)
     everyone = sorted({*fragments, *(_held(old, kind) if old else ())})
     schemas = [empty_table(kind).schema, *([old.schema_arrow] if old else []), *partition.schemas(fragments)]
-    schema = unified(schemas).with_metadata({VERSION_KEY: str(SCHEMA_VERSION).encode()})
+    schema = unified(schemas)
     written: set[str] = set()
     held: Counter[str] = Counter()
     with (
         partition.files.replacing(partition.compacted_path) as file,
-        pq.ParquetWriter(file, schema, **COMPACTED) as out,
+        parquet_writer(file, schema, COMPACTED) as out,
     ):
         for some in chunks(everyone, _AT_ONCE[kind]):
             found = partition.read_fragments([i for i in some if i in fragments])
             if found.gone:
                 raise CosweepError(f"{partition.folder}: files vanish while they are compacted; nothing is lost")
             kept = rows_between(old, kind, some[0], some[-1]) if old else empty_table(kind)
+            kept = hidden(kept, found)
+            if wrong := unsound_ids(kept, kind):
+                raise UnreadableError(told(wrong))
             rows = _in_order(concatenate([schema.empty_table(), merged(kept, found)]))
             if len(rows):
                 out.write_table(rows)
@@ -148,7 +158,7 @@ def _publish(partition: Partition, fragments: Set[str], alone: Callable[[], None
             held.update(rows["trial_id"].to_pylist())
             progress(f"{partition.sweep}: merging {kind}", len(written), len(fragments))
         alone()
-    if partition.from_compacted(lambda file: _held(file, kind)) != held:
+    if partition.from_compacted(lambda file: _held(file, kind), whole=True) != held:
         raise CosweepError(f"{partition.compacted_path} reads back otherwise than written; no file was removed")
     return written
 

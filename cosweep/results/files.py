@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import stat
 import time
 import uuid
 from abc import ABC, abstractmethod
@@ -17,6 +18,8 @@ import pyarrow as pa
 
 from cosweep.errors import CosweepError
 
+MOST_BYTES = 16 << 30
+"""Of a file that is read whole; a file without data on the disk can claim any size."""
 _REST_SECONDS = 86400.0
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
@@ -27,6 +30,10 @@ class Stamp(NamedTuple):
     size: int
     changed: int
     inode: int = 0
+
+
+class OddFileError(OSError):
+    """What stands in the place of a file is none, or is too large to be one of its kind."""
 
 
 class BusyError(CosweepError):
@@ -62,15 +69,29 @@ class Files(ABC):
 
     @abstractmethod
     def names(self, folder: str) -> dict[str, Stamp]:
-        """Names of the files in a folder, sorted, with their versions; none if it does not exist."""
+        """Names of the files in a folder, sorted, with their versions; none if it does not exist.
+
+        A link to a file counts as one, since tools that keep large files elsewhere leave links in their place.
+
+        Raises:
+            CosweepError: If something else than a folder stands there.
+        """
 
     @abstractmethod
     def folders(self, folder: str) -> list[str]:
-        """Names of the folders in a folder, sorted; none if it does not exist."""
+        """Names of the folders in a folder, sorted; none if it does not exist.
+
+        Raises:
+            CosweepError: If something else than a folder stands there.
+        """
+
+    @abstractmethod
+    def odd(self, folder: str) -> dict[str, str]:
+        """Names of what is no file in a folder, sorted, and what it is."""
 
     @abstractmethod
     def stamp(self, path: str) -> Stamp | None:
-        """Version of a file; None without it."""
+        """Version of what stands in the place of a file; None if nothing does."""
 
     @abstractmethod
     def open(self, path: str) -> pa.NativeFile:
@@ -78,14 +99,16 @@ class Files(ABC):
 
         Raises:
             FileNotFoundError: If there is none.
+            OddFileError: If something else stands there.
         """
 
     @abstractmethod
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, most: int = MOST_BYTES) -> bytes:
         """The whole file.
 
         Raises:
             FileNotFoundError: If there is none.
+            OddFileError: If something else stands there, or it is larger than ``most`` bytes.
         """
 
     @abstractmethod
@@ -134,36 +157,64 @@ class LocalFiles(Files):
     def names(self, folder: str) -> dict[str, Stamp]:
         found = {}
         for entry in self._entries(folder):
-            try:
+            with suppress(OSError):  # removed since it was listed, or a link that leads nowhere, which is odd
                 if entry.is_file():
                     found[entry.name] = _stamp(entry.stat())
-            except FileNotFoundError:  # removed since it was listed
-                continue
         return dict(sorted(found.items()))
 
     def folders(self, folder: str) -> list[str]:
-        return sorted(entry.name for entry in self._entries(folder) if entry.is_dir())
+        return sorted(entry.name for entry in self._entries(folder) if _is_folder(entry))
+
+    def odd(self, folder: str) -> dict[str, str]:
+        found = {}
+        for entry in self._entries(folder):
+            if not entry.is_file(follow_symlinks=False) and (oddity := _oddity(entry.path)):
+                found[entry.name] = oddity
+        return dict(sorted(found.items()))
 
     def _entries(self, folder: str) -> list[os.DirEntry[str]]:
+        whole = self.folder / folder
         try:
-            with os.scandir(self.folder / folder) as entries:
+            with os.scandir(whole) as entries:
                 return [entry for entry in entries if not entry.name.startswith(".")]
         except (FileNotFoundError, NotADirectoryError):
-            return []
+            for place in (whole, *whole.parents):
+                if os.path.lexists(place):
+                    break
+            if place.is_dir():
+                return []
+            kind = _oddity(place) or "is a file"
+            raise CosweepError(f"{place} {kind}, where results have a folder; move it away") from None
         except OSError as error:
             raise self.unreachable(error) from error
 
     def stamp(self, path: str) -> Stamp | None:
+        whole = self.folder / path
         try:
-            return _stamp(os.stat(self.folder / path))
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+            return _stamp(os.stat(whole))
+        except OSError as error:
+            if os.path.islink(whole):
+                return _stamp(os.lstat(whole))
+            if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+                return None
+            raise self.unreachable(error) from error
 
     def open(self, path: str) -> pa.NativeFile:
-        return pa.OSFile(str(self.folder / path))
+        return pa.OSFile(str(self._file(path)))
 
-    def read(self, path: str) -> bytes:
-        return (self.folder / path).read_bytes()
+    def read(self, path: str, most: int = MOST_BYTES) -> bytes:
+        with self._file(path).open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > most:
+                raise OddFileError(f"is larger than {most:,} bytes")
+            return file.read(size)
+
+    def _file(self, path: str) -> Path:
+        """Where a file is. Nothing else may be opened: a pipe makes one wait, and a device has no end."""
+        whole = self.folder / path
+        if oddity := _oddity(whole):
+            raise OddFileError(oddity)
+        return whole
 
     def write(self, path: str, content: bytes) -> None:
         with self._aside(path) as (aside, target):
@@ -174,7 +225,7 @@ class LocalFiles(Files):
     def replacing(self, path: str) -> Iterator[BinaryIO]:
         with self._aside(path) as (aside, target):
             _remove_rests(target)
-            with aside.open("wb") as file:
+            with aside.open("w+b") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
@@ -198,7 +249,7 @@ class LocalFiles(Files):
     def _inside(self, path: str) -> Path:
         """Where to write a file, which no link below the folder leads out of it."""
         target = self.folder / path
-        if not target.parent.resolve().is_relative_to(self.folder.resolve()):
+        if not Path(os.path.realpath(target.parent)).is_relative_to(os.path.realpath(self.folder)):
             raise CosweepError(
                 f"{target.parent} is a link out of the results folder {self.folder}, so nothing is written there; "
                 "replace it by a folder, or set results.root to where the results are to be"
@@ -234,6 +285,34 @@ class LocalFiles(Files):
 def slug(name: str) -> str:
     """A name as part of a path."""
     return name.replace(" ", "-")
+
+
+_ODD_KINDS = (
+    (stat.S_ISDIR, "is a folder"),
+    (stat.S_ISFIFO, "is a pipe"),
+    (stat.S_ISSOCK, "is a socket"),
+    (stat.S_ISCHR, "is a device"),
+    (stat.S_ISBLK, "is a device"),
+)
+
+
+def _oddity(path: str | Path) -> str:
+    """What stands in the place of a file; empty if it is a file, a link to one or nothing."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        if os.path.islink(path):
+            return f"is a link to {os.readlink(path)}, which leads to no file"
+        return "" if isinstance(error, (FileNotFoundError, NotADirectoryError)) else f"cannot be looked at: {error}"
+    linked = " by a link" if os.path.islink(path) else ""
+    return next((f"{kind}{linked}, no file" for is_kind, kind in _ODD_KINDS if is_kind(mode)), "")
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def _stamp(found: os.stat_result) -> Stamp:

@@ -7,8 +7,9 @@ always in one of the two, and counts once.
 
 from __future__ import annotations
 
+import io
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence, Set
+from collections.abc import Callable, Collection, Iterator, Mapping, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -22,11 +23,12 @@ from cosweep.results.files import Files, Stamp
 from cosweep.results.tables import (
     FRAGMENT,
     UnreadableError,
-    check_trial,
     concatenate,
     empty_table,
     open_parquet,
+    parquet_writer,
     read_rows,
+    unsound,
 )
 
 T = TypeVar("T")
@@ -39,6 +41,8 @@ _SUFFIX = ".parquet"
 _READERS = 8
 _LISTINGS = 20
 _AT_ONCE = 500
+# Of a trial's own file: 100 probes take 20 kB, 1,000 pictures of 224 x 224 at two moments 7 GB.
+_MOST_BYTES = {"trials": 64 << 20, "curves": 1 << 30, "snapshots": 8 << 30}
 
 
 @dataclass(frozen=True)
@@ -99,57 +103,62 @@ class Partition:
         """
         if trial_id == COMPACTED:
             raise CosweepError(f"a trial cannot have the id {COMPACTED!r}, whose file is that of compacted trials")
-        sink = pa.BufferOutputStream()
-        pq.write_table(rows, sink, **FRAGMENT)
-        self.files.write(self.path(trial_id), sink.getvalue().to_pybytes())
+        file = io.BytesIO()
+        with parquet_writer(file, rows.schema, FRAGMENT) as out:
+            out.write_table(rows)
+        self.files.write(self.path(trial_id), file.getvalue())
 
     def fragments(self) -> dict[str, Stamp]:
-        """Trials that have a file of their own, and its version."""
+        """Trials that have a file of their own, and its version; what cannot be one is noted."""
         names = self.files.names(self.folder).items()
         found = {name.removesuffix(_SUFFIX): stamp for name, stamp in names if name.endswith(_SUFFIX)}
         found.pop(COMPACTED, None)
         for name in [name for name in found if not is_name(name)]:
             self.note(f"{self.folder}/{name}{_SUFFIX}", "no trial can have this name")
             del found[name]
+        for name, oddity in self.files.odd(self.folder).items():
+            if name.endswith(_SUFFIX):
+                self.note(f"{self.folder}/{name}", oddity)
         return found
 
-    def trial_ids(self) -> set[str]:
-        """Trials that are there, by the names of their files or in the compacted one."""
-        fragments = self.fragments()
-        return fragments.keys() | self.compacted_ids()
+    def version(self) -> object:
+        """What is equal as long as no file was written or removed."""
+        return self.files.stamp(self.compacted_path), self.fragments()
 
-    def compacted_ids(self) -> set[str]:
-        """Trials with rows in the compacted file."""
-        table = self._compacted_rows(["trial_id"])
-        return set(pc.unique(table["trial_id"]).to_pylist())
-
-    def read(self, only: Set[str] | None = None, columns: Sequence[str] | None = None) -> pa.Table:
+    def read(self, only: Set[str] | None = None) -> pa.Table:
         """Rows of all trials, or of those in ``only``; each trial's in their order.
 
         Raises:
             CosweepError: If files keep vanishing while they are read.
         """
-        found = Fragments(empty_table(self.kind, columns))
+        found = Fragments(empty_table(self.kind))
         for _ in range(_LISTINGS):
             known = found.trials | found.bad
             left = [i for i in self.fragments() if i not in known and (only is None or i in only)]
-            compacted = self._compacted_rows(columns)
-            more = self.read_fragments(left, columns)
+            compacted = self._noted(lambda file: read_rows(file, self.kind), whole=True)
+            more = self.read_fragments(left)
             found = Fragments(concatenate([found.rows, more.rows]), found.trials | more.trials, found.bad | more.bad)
             if not more.gone:
-                return merged(compacted if only is None else _of_trials(compacted, only), found)
+                old = empty_table(self.kind) if compacted is None else compacted
+                return merged(self._sound(hidden(old, found), only), found)
         raise CosweepError(f"{self.files.shown(self.folder)}: files keep vanishing while they are read")
 
-    def read_fragments(self, trial_ids: Collection[str], columns: Sequence[str] | None = None) -> Fragments:
+    def read_fragments(self, trial_ids: Collection[str]) -> Fragments:
         """Rows of some trials' own files; those that cannot be read are noted."""
-        found = Fragments(empty_table(self.kind, columns))
+        found = Fragments(empty_table(self.kind))
         tables = [found.rows]
         with ThreadPoolExecutor(_READERS) as pool:
             for some in chunks(trial_ids, _AT_ONCE):
-                futures = {i: pool.submit(self._read_fragment, i, columns) for i in some}
+                futures = {i: pool.submit(self._read_fragment, i) for i in some}
                 part = [table for i, future in futures.items() if (table := self._result(i, future, found)) is not None]
                 # A table of one trial takes more memory than its numbers do.
-                tables += [concatenate(part).combine_chunks()] if part else []
+                together = concatenate([empty_table(self.kind), *part]).combine_chunks()
+                wrong = unsound(together, self.kind)
+                for trial_id, problem in wrong.items():
+                    self.note(self.path(trial_id), problem)
+                found.bad |= wrong.keys()
+                found.trials -= wrong.keys()
+                tables.append(without(together, wrong.keys()))
         found.rows = concatenate(tables)
         return found
 
@@ -166,25 +175,31 @@ class Partition:
         found.trials.add(trial_id)
         return table
 
-    def _read_fragment(self, trial_id: str, columns: Sequence[str] | None = None) -> pa.Table:
-        table = read_rows(self._open_fragment(trial_id), self.kind, columns)
+    def _read_fragment(self, trial_id: str) -> pa.Table:
+        """Rows in a trial's own file, which may be :func:`unsound`."""
+        table = read_rows(self._open_fragment(trial_id), self.kind)
         held = pc.unique(table["trial_id"]).to_pylist()
         if held != [trial_id] and held:
             raise UnreadableError(f"holds rows of trial {', '.join(map(str, held[:3]))}")
         if self.kind == "trials" and len(table) != 1:
             raise UnreadableError(f"holds {len(table)} rows, not one")
-        if self.kind == "trials" and columns is None:
-            check_trial(table.to_pylist()[0])
         return table
 
     def _open_fragment(self, trial_id: str) -> pq.ParquetFile:
         try:
-            content = self.files.read(self.path(trial_id))
+            content = self.files.read(self.path(trial_id), _MOST_BYTES[self.kind])
         except FileNotFoundError:
             raise
         except OSError as error:
             raise UnreadableError(str(error)) from error
-        return open_parquet(pa.BufferReader(content))
+        return open_parquet(pa.BufferReader(content), self.kind)
+
+    def _sound(self, compacted: pa.Table, only: Set[str] | None) -> pa.Table:
+        """Rows of the compacted file that are sound, and of trials in ``only``; what is wrong with others is noted."""
+        wrong = unsound_ids(compacted, self.kind)
+        if wrong:
+            self.note(self.compacted_path, told(wrong))
+        return without(compacted if only is None else _of_trials(compacted, only), wrong.keys())
 
     def schemas(self, trial_ids: Collection[str]) -> list[pa.Schema]:
         """Distinct schemas of some trials' own files, as far as they can be read."""
@@ -200,43 +215,50 @@ class Partition:
 
     def fragment(self, trial_id: str) -> list[dict[str, Any]]:
         """Rows in a trial's own file; none if it has none that can be read."""
-        try:
-            rows: list[dict[str, Any]] = self._read_fragment(trial_id).to_pylist()
-        except (FileNotFoundError, UnreadableError):
-            return []
-        return rows
+        rows = self._own_rows(trial_id)
+        return [] if rows is None else rows.to_pylist()
 
     def trial(self, trial_id: str) -> list[dict[str, Any]]:
         """Rows of one trial; none if it has none."""
-        try:
-            table = self._read_fragment(trial_id)
-        except (FileNotFoundError, UnreadableError) as error:
-            if isinstance(error, UnreadableError):
-                self.note(self.path(trial_id), error)
-            table = self._noted(lambda file: rows_between(file, self.kind, trial_id, trial_id))
+        table = self._own_rows(trial_id)
+        if table is None:
+            table = self._noted(lambda file: rows_between(file, self.kind, trial_id, trial_id), whole=False)
+            table = None if table is None else self._sound(table, None)
         rows: list[dict[str, Any]] = [] if table is None else table.to_pylist()
         return rows
 
-    def _compacted_rows(self, columns: Sequence[str] | None) -> pa.Table:
-        found = self._noted(lambda file: read_rows(file, self.kind, columns))
-        return empty_table(self.kind, columns) if found is None else found
-
-    def _noted(self, read: Callable[[pq.ParquetFile], pa.Table]) -> pa.Table | None:
+    def _own_rows(self, trial_id: str) -> pa.Table | None:
         try:
-            return self.from_compacted(read)
+            table = self._read_fragment(trial_id)
+            if wrong := unsound(table, self.kind):
+                raise UnreadableError(wrong[trial_id])
+        except FileNotFoundError:
+            return None
+        except UnreadableError as error:
+            self.note(self.path(trial_id), error)
+            return None
+        return table
+
+    def _noted(self, read: Callable[[pq.ParquetFile], pa.Table], *, whole: bool) -> pa.Table | None:
+        try:
+            return self.from_compacted(read, whole=whole)
         except UnreadableError as error:
             self.note(self.compacted_path, error)
             return None
 
-    def from_compacted(self, read: Callable[[pq.ParquetFile], T]) -> T | None:
+    def from_compacted(self, read: Callable[[pq.ParquetFile], T], *, whole: bool) -> T | None:
         """What a function makes of the compacted file; None if there is none.
+
+        Args:
+            read: The function.
+            whole: Whether to hold all of it against its checksum before.
 
         Raises:
             UnreadableError: If it cannot be read.
         """
         while (stamp := self.files.stamp(self.compacted_path)) is not None:
             try:
-                return read(open_parquet(self.files.open(self.compacted_path)))
+                return read(open_parquet(self.files.open(self.compacted_path), self.kind, whole=whole))
             except (UnreadableError, OSError) as error:
                 # On an object store, a file replaced while it is read looks damaged.
                 if self.files.stamp(self.compacted_path) == stamp:
@@ -249,17 +271,42 @@ class Partition:
         self._bad_files[shown] = BadFile(shown, str(problem))
 
 
+def hidden(compacted: pa.Table, fragments: Fragments) -> pa.Table:
+    """Rows of a compacted file without those of trials that have a file of their own, which wins."""
+    return without(compacted, fragments.trials)
+
+
 def merged(compacted: pa.Table, fragments: Fragments) -> pa.Table:
-    """Rows of a compacted file and of fragments, which win."""
-    if fragments.trials and len(compacted):
-        hidden = pc.is_in(compacted["trial_id"], _ids(fragments.trials))
-        compacted = compacted.filter(pc.invert(hidden))
+    """Rows of a compacted file, from :func:`hidden`, and of fragments."""
     return concatenate([compacted, fragments.rows])
+
+
+def unsound_ids(rows: pa.Table, kind: str) -> dict[str, str]:
+    """As :func:`unsound`, with trials of ids that no trial can have."""
+    ids = pc.unique(rows["trial_id"]).to_pylist()
+    wrong = {
+        trial_id: "no trial can have this id" for trial_id in ids if not is_name(trial_id) or trial_id == COMPACTED
+    }
+    return unsound(rows, kind) | wrong
+
+
+def told(wrong: Mapping[str, str]) -> str:
+    """What is wrong with the rows of some trials, of which the first is named."""
+    first = min(wrong)
+    others = f"; {len(wrong) - 1} others are wrong too" if len(wrong) > 1 else ""
+    return f"trial {first}: {wrong[first]}{others}"
+
+
+def without(table: pa.Table, trial_ids: Set[str]) -> pa.Table:
+    """The rows of all trials but some."""
+    if not trial_ids or not len(table):
+        return table
+    return table.filter(pc.invert(pc.is_in(table["trial_id"], _ids(trial_ids))))
 
 
 def rows_between(file: pq.ParquetFile, kind: str, first: str, last: str) -> pa.Table:
     """Rows of a compacted file whose trial ids lie between two, both included."""
-    place = file.schema_arrow.get_field_index("trial_id")
+    place = next(i for i in range(len(file.schema)) if file.schema.column(i).path == "trial_id")
     groups = [i for i in range(file.num_row_groups) if _overlaps(file.metadata.row_group(i).column(place), first, last)]
     table = read_rows(file, kind, groups=groups)
     ids = table["trial_id"]
@@ -267,8 +314,11 @@ def rows_between(file: pq.ParquetFile, kind: str, first: str, last: str) -> pa.T
 
 
 def _overlaps(column: pq.ColumnChunkMetaData, first: str, last: str) -> bool:
-    found = column.statistics
-    return found is None or not found.has_min_max or (found.min <= last and first <= found.max)
+    try:
+        found = column.statistics
+        return found is None or not found.has_min_max or (found.min <= last and first <= found.max)
+    except ValueError:  # bounds that are no text; reading tells what is wrong
+        return True
 
 
 def _of_trials(table: pa.Table, trial_ids: Set[str]) -> pa.Table:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
+
+MOST_BYTES = 64 << 20
+"""Of a JSON file; the record of 20,000 trials takes one or two million."""
+_DEEPEST = 200
 
 _KINDS: dict[str, type | tuple[type, ...]] = {
     "trial_ids": list,
@@ -17,6 +22,49 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "command": str,
     "mlflow_uri": (str, type(None)),
 }
+
+
+def parse_json(content: bytes) -> Any:
+    """Plain data of a JSON text that Python, Parquet and other JSON readers can hold.
+
+    Raises:
+        ValueError: If it is none: no JSON, too deep, with numbers that JSON has not or half a character.
+    """
+    try:
+        found = json.loads(content.decode(), parse_float=_finite, parse_constant=_finite)
+        json.dumps(found, ensure_ascii=False).encode()  # half a character cannot be
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    level, depth = [found], 0
+    while level := [item for outer in level for item in _items(outer)]:
+        depth += 1
+        if depth > _DEEPEST:
+            raise ValueError("it is nested too deeply")
+    return found
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:20]} is no number")
+    return number
+
+
+def _items(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+
+
+def schema_version(content: bytes) -> int:
+    """The version that the file at a store's root states.
+
+    Raises:
+        ValueError: If it states none.
+    """
+    found = parse_json(content)
+    version = found.get("schema_version") if isinstance(found, dict) else None
+    if not isinstance(version, int) or isinstance(version, bool):
+        raise ValueError("it states no schema_version")
+    return version
 
 
 def checked_record(raw: Any, name: str) -> dict[str, Any]:
@@ -50,7 +98,7 @@ def checked_pulse(raw: Any) -> dict[str, Any]:
     running = raw.get("running", {})
     if datetime.fromisoformat(raw["at"]).tzinfo is None or not isinstance(running, dict):
         raise ValueError("no pulse")
-    if not _are((int, float), list(running.values())):
+    if not all(isinstance(share, (int, float)) and 0 <= share <= 1 for share in running.values()):
         raise ValueError("no pulse")
     return raw
 

@@ -134,6 +134,17 @@ SWEEP_COLUMN = Column("sweep", _TEXT, "", "name of the sweep; the folder sweep=N
 
 TABLES = {"trials": TRIAL_COLUMNS, "curves": CURVE_COLUMNS, "snapshots": SNAPSHOT_COLUMNS}
 
+_FIRST = {
+    "trials": "trial_id status state co co_step co_step_low co_step_high co_epoch co_reason data_source data_hash "
+    "intervention beta bandwidth model method epsilon alpha seed epochs batch_size lr_max clean_acc fgsm_acc pgd_acc "
+    "robust_acc robust_attack steps train_seconds probe_seconds eval_seconds wall_seconds device host error versions "
+    "spec_json started_at finished_at",
+    "curves": "trial_id step epoch lr train_loss train_acc clean_acc fgsm_acc pgd_acc grad_cos",
+    "snapshots": "trial_id moment step example label shape original intervened delta",
+}
+FIRST_COLUMNS = {kind: frozenset(names.split()) for kind, names in _FIRST.items()}
+"""Columns that the first cosweep wrote, so that every file has them; later ones may be absent from a file."""
+
 
 def table_from_rows(rows: list[dict[str, object]], columns: tuple[Column, ...]) -> pa.Table:
     """Table with the documented columns first, typed; columns beyond them keep the type of their values."""

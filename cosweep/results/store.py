@@ -21,7 +21,7 @@ from cosweep.errors import CosweepError
 from cosweep.results.buckets import ObjectFiles
 from cosweep.results.files import Files, LocalFiles
 from cosweep.results.partition import BadFile, Partition, check_name, is_name
-from cosweep.results.records import checked_pulse, checked_record
+from cosweep.results.records import MOST_BYTES, checked_pulse, checked_record, parse_json, schema_version
 from cosweep.results.schema import SCHEMA_VERSION, SWEEP_COLUMN, TABLES, table_from_rows
 from cosweep.results.tables import concatenate, empty_table, newer
 
@@ -44,6 +44,7 @@ class Store:
         self.location = str(location)
         self.files = _files_at(self.location)
         self._bad_files: dict[str, BadFile] = {}
+        self._ids: dict[str, tuple[object, set[str]]] = {}
         self._check_version()
 
     @property
@@ -143,8 +144,8 @@ class Store:
             raise self.no_sweep(name, known)
         path = f"sweeps/{name}.json"
         try:
-            return checked_record(json.loads(self.files.read(path)), name)
-        except (ValueError, RecursionError) as error:
+            return checked_record(parse_json(self.files.read(path, MOST_BYTES)), name)
+        except (OSError, ValueError) as error:
             raise CosweepError(
                 f"{self.files.shown(path)} is damaged ({error}); cosweep run with the sweep's definition writes it anew"
             ) from error
@@ -157,8 +158,8 @@ class Store:
     def pulse(self, sweep: str) -> dict[str, Any]:
         """What :meth:`write_pulse` kept last; empty if nothing."""
         try:
-            return checked_pulse(json.loads(self.files.read(f"pulses/{check_name(sweep)}.json")))
-        except (FileNotFoundError, ValueError, RecursionError):  # none, or damaged: nothing is known of a driver
+            return checked_pulse(parse_json(self.files.read(f"pulses/{check_name(sweep)}.json", MOST_BYTES)))
+        except (OSError, ValueError):  # none, or damaged: nothing is known of a driver
             return {}
 
     def no_sweep(self, name: str, known: list[str]) -> CosweepError:
@@ -167,31 +168,39 @@ class Store:
 
     def sweeps(self) -> list[str]:
         """Names of the sweeps that were defined, sorted."""
-        names = [name for name in self.files.names("sweeps") if name.endswith(".json")]
+        # What is no file stays a sweep, whose record cannot be read, and who asks for it is told why.
+        entries = sorted({*self.files.names("sweeps"), *self.files.odd("sweeps")})
+        names = [name for name in entries if name.endswith(".json")]
         return self._named({name: name.removesuffix(".json") for name in names}, "sweeps")
 
     def swept(self) -> list[str]:
         """Names of the sweeps that have trials, sorted."""
         folders = self.files.folders("trials")
+        for name in sorted({*self.files.names("trials"), *self.files.odd("trials")}.difference(folders)):
+            if name.startswith("sweep="):
+                self._note(f"trials/{name}", "is no folder")
         return self._named({n: n.removeprefix("sweep=") for n in folders if n.startswith("sweep=")}, "trials")
 
     def _named(self, found: dict[str, str], folder: str) -> list[str]:
         """Names of sweeps by the files that say them, without those that no sweep can have, which are noted."""
         for file in [file for file, name in found.items() if not is_name(name)]:
-            shown = self.files.shown(f"{folder}/{file}")
-            self._bad_files[shown] = BadFile(shown, "no sweep can have this name")
+            self._note(f"{folder}/{file}", "no sweep can have this name")
         return [name for name in found.values() if is_name(name)]
+
+    def _note(self, path: str, problem: str) -> None:
+        shown = self.files.shown(path)
+        self._bad_files[shown] = BadFile(shown, problem)
 
     def trials(self, sweep: str | None = None) -> pa.Table:
         """Table ``trials`` of one sweep or of all, one row per trial."""
         return self._read("trials", sweep)
 
     def curves(self, sweep: str | None = None) -> pa.Table:
-        """Table ``curves`` of one sweep or of all; probes of trials without a row are left out."""
+        """Table ``curves`` of one sweep or of all; probes of trials without a row that can be read are left out."""
         return self._read("curves", sweep)
 
     def snapshots(self, sweep: str | None = None) -> pa.Table:
-        """Table ``snapshots`` of one sweep or of all; those of trials without a row are left out."""
+        """Table ``snapshots`` of one sweep or of all; those of trials without a row that can be read are left out."""
         return self._read("snapshots", sweep)
 
     def trial(self, sweep: str, trial_id: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -223,17 +232,29 @@ class Store:
     def _read(self, kind: str, sweep: str | None) -> pa.Table:
         tables = [empty_table(kind).append_column(SWEEP_COLUMN.name, pa.array([], SWEEP_COLUMN.type))]
         for name in self.swept() if sweep is None else [sweep]:
-            only = None if kind == "trials" else self.partition("trials", name).trial_ids()
-            table = self.partition(kind, name).read(only)
+            table = self._trials(name) if kind == "trials" else self.partition(kind, name).read(self._counted(name))
             tables.append(table.append_column(SWEEP_COLUMN.name, pa.repeat(name, len(table))))
         return concatenate(tables)
+
+    def _trials(self, sweep: str) -> pa.Table:
+        partition = self.partition("trials", sweep)
+        version = partition.version()
+        rows = partition.read()
+        self._ids[sweep] = version, set(rows["trial_id"].to_pylist())
+        return rows
+
+    def _counted(self, sweep: str) -> set[str]:
+        """Trials with a row that can be read; they are read again only if files changed since."""
+        if self._ids.get(sweep, (None, set()))[0] != self.partition("trials", sweep).version():
+            self._trials(sweep)
+        return self._ids[sweep][1]
 
     def _check_version(self) -> None:
         try:
             if self.files.stamp(_MARKER) is None:
                 return
-            version = int(json.loads(self.files.read(_MARKER))["schema_version"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            version = schema_version(self.files.read(_MARKER, MOST_BYTES))
+        except (OSError, ValueError) as error:
             shown = self.files.shown(_MARKER)
             raise CosweepError(f"results location {self.location}: {shown} cannot be read ({error})") from error
         if version > SCHEMA_VERSION:
@@ -253,4 +274,4 @@ def _files_at(address: str) -> Files:
 def _holds(partition: Partition, trial_id: str) -> bool:
     """Whether a partition has rows of a trial, which an empty file then replaces."""
     own = partition.files.stamp(partition.path(trial_id))
-    return own is not None or trial_id in partition.compacted_ids()
+    return own is not None or bool(partition.trial(trial_id))

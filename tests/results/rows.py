@@ -5,6 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pyarrow as pa
+
+from cosweep.results.schema import FIRST_COLUMNS, TRIAL_COLUMNS, table_from_rows
+
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -47,6 +51,13 @@ def broken_row(trial_id: str, co_step: int = 20, **values: object) -> dict[str, 
     """Row of a trial that broke."""
     low = {"co_step": co_step, "co_step_low": co_step - 5, "co_step_high": co_step + 5, "co_epoch": co_step / 23}
     return trial_row(trial_id, **({"status": "stopped", "state": "co", "co": True, "pgd_acc": 0.0} | low | values))
+
+
+def old_table(trial_id: str, **values: object) -> pa.Table:
+    """Row of a completed trial as the first cosweep wrote it, with fewer columns than now."""
+    columns = tuple(column for column in TRIAL_COLUMNS if column.name in FIRST_COLUMNS["trials"])
+    row = trial_row(trial_id, **values)
+    return table_from_rows([{name: row.get(name) for name in FIRST_COLUMNS["trials"]}], columns)
 
 
 def curve(steps: int = 3) -> list[dict[str, Any]]:

@@ -23,7 +23,7 @@ from cosweep.results.partition import Partition
 from cosweep.results.query import run_query
 from cosweep.results.schema import SCHEMA_VERSION, TABLES, VERSION_KEY
 from cosweep.results.store import Store
-from tests.results.rows import broken_row, curve, measured_curve, snapshot_rows, trial_row
+from tests.results.rows import broken_row, curve, measured_curve, old_table, snapshot_rows, trial_row
 
 Rows = dict[str, list[str]]
 
@@ -134,14 +134,15 @@ def test_other_tools_see_compacted_trials(store: Store, tmp_path: Path) -> None:
 def test_columns_of_different_types_and_versions_merge(store: Store, tmp_path: Path) -> None:
     store.write_trial("s", trial_row("d", some_option=100), [])
     store.write_trial("s", trial_row("e", some_option="never"), [])
-    old = pa.table({"trial_id": ["old"], "status": ["completed"], "seed": pa.array([7], pa.int32())})
+    old = old_table("old", seed=7)
+    old = old.set_column(old.column_names.index("seed"), "seed", pa.array([7], pa.int32()))
     pq.write_table(old, tmp_path / "results/trials/sweep=s/old.parquet")
     before = rows_of(store)
     compact_sweep(store, "s")
     assert rows_of(store) == before
     found = {row["trial_id"]: row for row in store.trials().to_pylist()}
     assert [found[i]["some_option"] for i in "ade"] == [None, "100", "never"]
-    assert (found["old"]["seed"], found["old"]["data_hash"]) == (7, None)
+    assert (found["old"]["seed"], found["old"]["box_low"]) == (7, None)
 
 
 def test_a_trial_written_after_it_was_compacted_wins(store: Store) -> None:
@@ -211,7 +212,7 @@ def test_a_damaged_compacted_file_is_named_and_never_replaced(store: Store, tmp_
 def test_nothing_is_removed_if_the_file_reads_back_otherwise(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     @contextmanager
     def forgetful(self: LocalFiles, path: str) -> Iterator[Any]:
-        with (self.folder / "elsewhere").open("wb") as file:
+        with (self.folder / "elsewhere").open("w+b") as file:
             yield file
         (self.folder / path).write_bytes((self.folder / "short.parquet").read_bytes())
 
@@ -311,7 +312,7 @@ def test_a_reader_overtaken_by_compaction_sees_each_trial_once(
 
 
 def test_files_that_keep_vanishing_end_in_a_message(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    def gone(self: LocalFiles, path: str) -> bytes:
+    def gone(self: LocalFiles, path: str, most: int) -> bytes:
         raise FileNotFoundError(path)
 
     monkeypatch.setattr(LocalFiles, "read", gone)

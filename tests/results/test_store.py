@@ -19,7 +19,7 @@ from cosweep.results.files import LocalFiles
 from cosweep.results.query import run_query
 from cosweep.results.schema import CURVE_COLUMNS, SCHEMA_VERSION, SNAPSHOT_COLUMNS, TRIAL_COLUMNS, VERSION_KEY
 from cosweep.results.store import Store, check_name
-from tests.results.rows import broken_row, curve, measured_curve, snapshot_rows, trial_row
+from tests.results.rows import broken_row, curve, measured_curve, old_table, snapshot_rows, trial_row
 
 
 @pytest.fixture
@@ -126,8 +126,8 @@ def test_a_folder_of_a_newer_schema_is_refused(tmp_path: Path) -> None:
 def test_an_older_file_without_a_column_still_reads(store: Store, tmp_path: Path) -> None:
     folder = tmp_path / "results/trials/sweep=s"
     folder.mkdir(parents=True)
-    pq.write_table(pa.table({"trial_id": ["old"], "status": ["completed"]}), folder / "old.parquet")
-    assert store.trials().to_pylist()[0]["data_hash"] is None
+    pq.write_table(old_table("old"), folder / "old.parquet")
+    assert store.trials().to_pylist()[0]["box_low"] is None
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../up", "a/b", ".hidden", "a b", "x" * 101, "a\n"])
@@ -267,7 +267,7 @@ def test_a_file_that_is_not_what_it_should_be_is_named_once_and_the_others_are_r
     for _ in range(2):
         for other in ("trials", "curves", "snapshots"):
             rows = getattr(store, other)()
-            assert set(rows["trial_id"].to_pylist()) == ({"b"} if other == kind else {"a", "b"})
+            assert set(rows["trial_id"].to_pylist()) == ({"b"} if kind in ("trials", other) else {"a", "b"})
             assert rows.schema == getattr(Store(tmp_path / "none"), other)().schema
     (bad,) = store.bad_files
     assert bad.path == str(path)
@@ -294,7 +294,7 @@ def test_a_trial_whose_row_is_damaged_is_refused_alone(store: Store, tmp_path: P
 def test_a_file_without_permission_is_named(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     store.write_trial("s", trial_row("a"), curve())
 
-    def refuse(self: LocalFiles, path: str) -> bytes:
+    def refuse(self: LocalFiles, path: str, most: int) -> bytes:
         raise PermissionError(13, "Permission denied", path)
 
     monkeypatch.setattr(LocalFiles, "read", refuse)
@@ -304,7 +304,7 @@ def test_a_file_without_permission_is_named(store: Store, monkeypatch: pytest.Mo
 
 def test_other_files_beside_the_tables_do_not_matter(store: Store, tmp_path: Path) -> None:
     store.write_trial("s", trial_row("a"), curve())
-    for name in ("notes.txt", ".hidden.parquet", "folder.parquet/x"):
+    for name in ("notes.txt", ".hidden.parquet", "folder/x"):
         path = tmp_path / "results/trials/sweep=s" / name
         path.parent.mkdir(exist_ok=True)
         path.write_text("x")
