@@ -107,6 +107,17 @@ ADDRESSES = [
     f"mysql://host/db?user=me&password={SECRET}",
     f"https://bucket.s3.amazonaws.com/x?X-Amz-Signature={SECRET}",
     f"https://account.blob.core.windows.net/x?sig={SECRET}",
+    f"https://{SECRET}@host/mlflow",
+    f"HTTPS://{SECRET}@host",
+    f"mysql://user%3A{SECRET}@host/db",
+    f"postgresql://ghp_9aB{SECRET}0123456789abcdef@host/db",
+    f"https://host/x#access_token={SECRET}",
+    f"https://host/x#state=1&access_token={SECRET}&y=1",
+    f"mssql+pyodbc:///?odbc_connect=DRIVER%3D%7BODBC+18%7D%3BUID%3Dme%3BPWD%3D{SECRET}%3BTrusted%3Dno",
+    f"mssql+pyodbc:///?odbc_connect=PWD%3D{SECRET}",
+    f"mssql+pyodbc:///?odbc_connect=Server%3Dx%3B+Pwd%3d{SECRET}",
+    f"https://host/login?next=%2Fx%253Fapi_key%253D{SECRET}%2526a%253D1",
+    f"mysql://host/db?user=me&pass={SECRET}",
 ]
 PLACES = ["tracking.uri", "results.root", "trial.data.root"]
 
@@ -126,6 +137,10 @@ def test_an_address_is_shown_without_its_secret(address: str) -> None:
         "s3://bucket/runs?region=eu-1&scheme=http",
         "sqlite:////home/me/mlflow.db",
         "postgresql://me@host/db",
+        "postgresql://training-service-2026-eu@host/db",
+        "abfss://container0123456789abcdef@account.dfs.core.windows.net/runs",
+        "https://host/x#page=2",
+        "mssql+pyodbc:///?odbc_connect=DRIVER%3D%7BODBC+18%7D%3BUID%3Dme",
         "plain text: me@host, key=1",
     ],
 )
