@@ -26,6 +26,7 @@ from cosweep.results.effects import effect_texts
 from cosweep.results.examples import examples_figure, examples_title, trials_with_examples
 from cosweep.results.figures import image_files
 from cosweep.results.page_figures import phase_caption, phase_plot, survival_plot
+from cosweep.results.records import parse_json
 from cosweep.results.report import Report, asked_question
 from cosweep.results.schema import CURVE_COLUMNS
 from cosweep.results.survival import logrank, onset_groups, survival
@@ -110,8 +111,8 @@ def _data(report: Report) -> dict[str, Any]:
 
 def _spec(text: str | None) -> Any:
     try:
-        return json.loads(text or "{}", parse_constant=str)  # the page's JSON has no NaN
-    except (ValueError, RecursionError):  # of another hand; shown as it is
+        return parse_json((text or "{}").encode())
+    except ValueError:  # of another hand; shown as it is
         return text
 
 

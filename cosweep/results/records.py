@@ -31,7 +31,7 @@ def parse_json(content: bytes) -> Any:
         ValueError: If it is none: no JSON, too deep, with numbers that JSON has not or half a character.
     """
     try:
-        found = json.loads(content.decode(), parse_float=_finite, parse_constant=_finite)
+        found = json.loads(content.decode(), parse_float=_finite, parse_constant=_finite, parse_int=_whole)
         json.dumps(found, ensure_ascii=False).encode()  # half a character cannot be
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
@@ -48,6 +48,12 @@ def _finite(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"{text[:20]} is no number")
     return number
+
+
+def _whole(text: str) -> int:
+    if len(text) > 19:  # tables have 64 bits, and a float has an end
+        raise ValueError(f"{text[:20]}... is too large")
+    return int(text)
 
 
 def _items(value: Any) -> Iterable[Any]:
@@ -106,12 +112,16 @@ def checked_pulse(raw: Any) -> dict[str, Any]:
 def spec_of(trial: Mapping[str, Any]) -> dict[str, Any]:
     """The spec of a row of ``trials`` as plain data; empty if it holds none, which no row of a trial does."""
     try:
-        spec = json.loads(trial["spec_json"] or "{}")
-    except (ValueError, RecursionError):
+        spec = parse_json((trial["spec_json"] or "{}").encode())
+    except ValueError:
         return {}
     interventions = spec.get("interventions", []) if isinstance(spec, dict) else None
-    sound = isinstance(interventions, list) and all(isinstance(i, dict) and "kind" in i for i in interventions)
-    return spec if sound else {}
+    return spec if isinstance(interventions, list) and all(map(_is_intervention, interventions)) else {}
+
+
+def _is_intervention(value: Any) -> bool:
+    amounts = [value.get(name, 0) for name in ("beta", "share", "bandwidth")] if isinstance(value, dict) else []
+    return bool(amounts) and isinstance(value.get("kind"), str) and _are((int, float), amounts)
 
 
 def _are(kind: type | tuple[type, ...], items: list[Any]) -> bool:

@@ -26,6 +26,7 @@ from cosweep.results.breaking_points import (
 from cosweep.results.effects import Effect, effect_rows, effects, outer_columns
 from cosweep.results.proportions import wilson
 from cosweep.results.query import to_csv, to_parquet
+from cosweep.results.schema import OUTCOME_COLUMNS
 from cosweep.results.store import BadFile, Store
 from cosweep.results.survival import onset_groups, survival, survival_rows
 from cosweep.wording import counted
@@ -202,8 +203,16 @@ def make_report(store: Store, sweep: str, record: dict[str, Any] | None = None) 
     trials = asked_trials(store, sweep, record).sort_by(
         [("epsilon", "ascending"), ("beta", "ascending"), ("seed", "ascending")]
     )
+    record = {**record, "axes": [name for name in record["axes"] if _can_vary(trials.schema, name)]}
     curves, snapshots = (_of(table, trials["trial_id"]) for table in (store.curves(sweep), store.snapshots(sweep)))
     return Report(sweep, trials, curves, snapshots, record, tuple(store.bad_files))
+
+
+def _can_vary(schema: pa.Schema, name: str) -> bool:
+    """Whether a column can be an axis: one that trials were given, of numbers or texts."""
+    if name in OUTCOME_COLUMNS or name not in schema.names:
+        return False
+    return not pa.types.is_nested(schema.field(name).type) and not pa.types.is_binary(schema.field(name).type)
 
 
 def _of(table: pa.Table, trial_ids: pa.ChunkedArray) -> pa.Table:
