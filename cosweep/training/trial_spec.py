@@ -36,6 +36,10 @@ class OptimizerSpec(Spec):
     Attributes:
         name: ``sgd`` (with momentum) or ``adam``.
         lr_max: Largest learning rate of the schedule.
+        momentum: Of ``sgd``.
+        momentum_min: Momentum at the peak of a triangular schedule, which it reaches and leaves linearly as the rate
+            does; null keeps ``momentum``. torch's CyclicLR goes down to 0.8 unless told otherwise, so that most
+            published code with a "cyclic" schedule does.
         peak: Where a triangular schedule peaks, as a fraction of all steps.
         weight_decay: Added to the gradient as weight_decay * weight.
         epochs: Passes over the training examples; the short last batch is trained on as well.
@@ -44,11 +48,21 @@ class OptimizerSpec(Spec):
     name: Literal["sgd", "adam"] = "sgd"
     lr_max: float = number(0.2, above=0.0)
     momentum: float = number(0.9, low=0.0, high=0.9999)
+    momentum_min: float | None = number(None, low=0.0, high=0.9999)
     weight_decay: float = number(5e-4, low=0.0)
     schedule: str = choice("triangular", SCHEDULES)
     peak: float = number(0.5, low=0.0, high=1.0)
     batch_size: int = number(64, low=1, high=1_000_000)
     epochs: int = number(25, low=1, high=1_000_000)
+
+    def faults(self) -> Iterator[Fault]:
+        if self.momentum_min is None:
+            return
+        if self.name != "sgd" or self.schedule != "triangular":
+            text = f"needs name sgd and schedule triangular, got {self.name} and {self.schedule}; leave it out"
+            yield Fault("momentum_min", text)
+        elif self.momentum_min > self.momentum:
+            yield Fault("momentum_min", f"must be at most momentum, {self.momentum:g}; got {self.momentum_min:g}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,6 +56,7 @@ OTHER_NAMES: dict[tuple[str, ...], Any] = {
     ("model", "high_pass"): 4,
     ("optimizer", "name"): "adam",
     ("optimizer", "schedule"): "constant",
+    ("optimizer", "momentum_min"): 0.8,
     ("final", "attack"): "autoattack",
     ("final", "on"): ["injected", "clean"],
     ("model", "blocks"): [1, 2],
@@ -202,6 +203,12 @@ def test_every_scalar_has_one_column_of_its_own(method: str, model: str) -> None
     ("raw", "message"),
     [
         ({"method": {"name": "fgsm", "warmup_epochs": 25}}, "method.warmup_epochs: must be below optimizer.epochs, 25"),
+        ({"optimizer": {"momentum_min": 0.95}}, "optimizer.momentum_min: must be at most momentum, 0.9; got 0.95"),
+        (
+            {"optimizer": {"momentum_min": 0.8, "schedule": "multistep"}},
+            "optimizer.momentum_min: needs name sgd and schedule triangular, got sgd and multistep; leave it out",
+        ),
+        ({"optimizer": {"momentum_min": 0.8, "name": "adam"}}, "needs name sgd .*, got adam and triangular"),
         ({"method": {"name": "grad_align", "norm": "l2"}}, "method.norm: grad_align is defined for linf, not l2"),
         ({"method": {"name": "grad_align", "lambda_": -1}}, "method.lambda_: must be at least 0, got -1.0"),
         ({"method": {"name": "atas", "step_low": 2}}, "method.step_low: must be at most step_high, 1.75; got 2"),
