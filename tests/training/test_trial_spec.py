@@ -60,6 +60,7 @@ OTHER_NAMES: dict[tuple[str, ...], Any] = {
     ("final", "attack"): "autoattack",
     ("final", "on"): ["injected", "clean"],
     ("model", "blocks"): [1, 2],
+    ("model", "shortcut"): "input",
     ("stop", "co", "detector"): "gap",
     ("method", "norm"): "l2",
     ("method", "warmup_epochs"): 2.0,
