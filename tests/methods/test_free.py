@@ -59,9 +59,10 @@ def test_as_released_delta_is_that_of_the_authors_loop_at_the_edge_of_the_box_to
 
 def test_an_entry_that_leads_out_of_the_box_moves_by_the_algorithm_and_stays_as_released() -> None:
     """One black pixel whose loss grows with it: delta is -0.1, the image clipped at 0, and the gradient there is 1."""
-    model = nn.Sequential(nn.Flatten(), nn.Linear(1, 2, bias=False))
+    linear = nn.Linear(1, 2, bias=False)
     with torch.no_grad():
-        model[1].weight[:] = torch.tensor([[-1.0], [1.0]])  # type: ignore[index,operator]
+        linear.weight[:] = torch.tensor([[-1.0], [1.0]])
+    model = nn.Sequential(nn.Flatten(), linear)
     x, y = torch.zeros(1, 1, 1, 1), torch.zeros(1, dtype=torch.int64)
     for as_released, expected in ((False, -0.06), (True, -0.1)):
         method = Free(epsilon=EPSILON, alpha=0.04, as_released=as_released)
