@@ -17,7 +17,7 @@ from cosweep.methods.fgsm import FGSM
 from cosweep.metrics import Ablation
 from cosweep.models import MODELS, Model
 from cosweep.models.preact_resnet import PreActResNet
-from cosweep.specs import Menus, Spec, build, choice, number, spec_hash
+from cosweep.specs import Menus, Spec, build, choice, number, radius, spec_hash
 from cosweep.training.schedules import SCHEDULES
 
 MENUS: Menus = {
@@ -99,8 +99,9 @@ class FinalSpec(Spec):
     """The robust evaluation at the end.
 
     Attributes:
-        attack: ``pgd`` with alpha epsilon / 4, or ``autoattack``: APGD-CE, APGD-T and Square.
+        attack: ``pgd``, or ``autoattack``: APGD-CE, APGD-T and Square.
         steps: Of PGD; AutoAttack has its own.
+        alpha: Of PGD, on the pixel scale; null is epsilon / 4.
         restarts: Random ones, of PGD.
         examples: Held-out images.
         on: Which images to evaluate on: as trained on, and ablations of them.
@@ -108,6 +109,7 @@ class FinalSpec(Spec):
 
     attack: Literal["pgd", "autoattack"] = "pgd"
     steps: int = number(50, low=1)
+    alpha: float | None = radius(None)
     restarts: int = number(10, low=1)
     examples: int = number(1000, low=1)
     on: tuple[Ablation, ...] = ("injected",)
