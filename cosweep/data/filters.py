@@ -8,10 +8,13 @@ from torch import Tensor
 from cosweep.data.dct import dct2, idct2
 
 
-def low_pass_mask(bandwidth: int, height: int, width: int) -> Tensor:
-    """(H, W) mask, 1 on the ``bandwidth`` lowest rows and columns of coefficients, 0 elsewhere."""
+def low_pass_mask(bandwidth: int, height: int, width: int, *, as_released: bool = False) -> Tensor:
+    """(H, W) mask, 1 on the ``bandwidth`` lowest rows and columns of coefficients, 0 elsewhere.
+
+    ``as_released``: 1 on all columns of these rows, as the code of Ortiz-Jimenez et al. masks a batch.
+    """
     mask = torch.zeros(height, width)
-    mask[:bandwidth, :bandwidth] = 1
+    mask[:bandwidth, : width if as_released else bandwidth] = 1
     return mask
 
 

@@ -42,7 +42,7 @@ class LowPass(PassFilter):
     """Keeps the ``bandwidth`` lowest rows and columns of DCT coefficients.
 
     Attributes:
-        as_released: Filter rows only: the released code's mask misses the columns of a batch.
+        as_released: Cut rows only: the released code's mask misses the columns of a batch.
     """
 
     name: ClassVar[str] = "low_pass"
@@ -52,8 +52,8 @@ class LowPass(PassFilter):
     as_released: bool = False
 
     def mask(self, height: int, width: int) -> Tensor:
-        mask = low_pass_mask(self._fit("bandwidth", self.bandwidth, height, width), height, width)
-        return mask[:, :1].expand(height, width) if self.as_released else mask
+        bandwidth = self._fit("bandwidth", self.bandwidth, height, width)
+        return low_pass_mask(bandwidth, height, width, as_released=self.as_released)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
 
 from cosweep.diagnostics.base import Diagnostic, Measured, View
 from cosweep.seeding import generator
 from cosweep.specs import number
 
+_RELUS = (functional.relu, functional.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_)
 _SMALLEST = 1e-300  # of float64; the curvature of a confident model is tiny
 
 
@@ -23,11 +26,19 @@ _SMALLEST = 1e-300  # of float64; the curvature of a confident model is tiny
 class Curvature(Diagnostic):
     """Mean over the examples of the largest eigenvalue of the Hessian of the cross-entropy in the input.
 
+    Of a ReLU network this is J^T (diag p - p p^T) J, with the logits' slopes J and the probabilities p: it sees how
+    steep the logits are, and none of the kinks between their flat pieces. A difference of gradients, as the released
+    code takes, sees the kinks within its step and grows without limit as the step shrinks, so that the two have no
+    common value. ``softplus`` rounds the kinks; then both agree at steps well below its width.
+
     By Lanczos from a random vector, each example on its own. A network of ReLUs has a Hessian of rank K - 1
-    at most, so that K iterations are exact. NaN if the network gives numbers that are not finite.
+    at most, so that K iterations are exact; of others the value is from below. NaN if the network gives numbers that
+    are not finite.
 
     Attributes:
         iterations: Hessian-vector products an example.
+        softplus: Measure with log(1 + exp(s t)) / s in place of each ReLU of t, for this s; null measures the network
+            itself.
     """
 
     name: ClassVar[str] = "curvature"
@@ -36,13 +47,16 @@ class Curvature(Diagnostic):
     second_order: ClassVar[bool] = True
 
     iterations: int = number(10, low=1, high=1000)
+    softplus: float | None = number(None, above=0.0)
 
     def passes(self, pgd_steps: int) -> float:
         return 2 + 2 * self.iterations
 
     def measure(self, view: View) -> Measured:
         x = view.x.detach().requires_grad_()
-        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):  # other kernels of attention have no second derivative
+        smooth = nullcontext() if self.softplus is None else _Softplus(self.softplus)
+        # Other kernels of attention have no second derivative.
+        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), smooth:
             loss = functional.cross_entropy(view.model(x), view.y, reduction="sum")
             (gradient,) = torch.autograd.grad(loss, x, create_graph=True)
 
@@ -54,6 +68,25 @@ class Curvature(Diagnostic):
             return {"curvature": 0.0}
         start = torch.randn(x.shape, generator=generator(view.seed, "curvature")).to(x.device)
         return {"curvature": largest_eigenvalues(product, start, self.iterations).mean().item()}
+
+
+class _Softplus(TorchFunctionMode):
+    """Context in which every ReLU of a network is a softplus of a sharpness."""
+
+    def __init__(self, sharpness: float) -> None:
+        super().__init__()
+        self.sharpness = sharpness
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        if func in _RELUS:
+            return functional.softplus(args[0], beta=self.sharpness)
+        return func(*args, **(kwargs or {}))
 
 
 def largest_eigenvalues(product: Callable[[Tensor], Tensor], start: Tensor, iterations: int) -> Tensor:

@@ -18,8 +18,8 @@ from cosweep.units import GREY_LEVELS
 
 _LEVELS = (8, 12, 16, 32)
 _LAMBDAS = {
-    "rs_fgsm": {"lambda_2": (2.5, 5.0, 7.0, 6.0), "lambda_3": (1.5, 2.5, 3.25, 1.5)},
-    "n_fgsm": {"lambda_2": (1.5, 5.0, 8.5, 3.5), "lambda_3": (0.15, 0.55, 1.5, 0.7)},
+    "rs_fgsm": {"lambda_2": (2.5, 5.0, 7.0, 5.75), "lambda_3": (1.5, 2.75, 3.25, 1.5)},
+    "n_fgsm": {"lambda_2": (1.5, 5.0, 8.5, 2.75), "lambda_3": (0.15, 0.55, 1.5, 0.75)},
 }
 
 

@@ -20,10 +20,16 @@ class Free(Method):
     Each batch is trained on ``replays`` times in a row. The backward pass that updates the weights gives the input
     gradient as well: delta moves by ``alpha`` (default epsilon) along its sign, in l2 along itself, and is clipped to
     the ball. As in the authors' code, delta starts at zero, is carried over to the next batch, and is clipped to the
-    box only where an image is perturbed; a short batch uses and updates its first rows. A departure from it: the
-    gradient is that at the clipped image, where theirs is zero in the entries that the clipping changes.
+    box only where an image is perturbed; a short batch uses and updates its first rows.
+
+    The algorithm moves every entry of delta along the gradient at the perturbed image and knows no box. The authors'
+    code differentiates through the clipping to the box, so that an entry of delta which leads out of the box does not
+    move, and is handed on as it is to the next batch. Elsewhere both are the same.
 
     An epoch has as many steps as for the other methods, so ``replays`` times fewer different batches.
+
+    Attributes:
+        as_released: Leave the entries of delta that lead out of the box where they are, as the authors' code does.
     """
 
     name: ClassVar[str] = "free"
@@ -32,6 +38,7 @@ class Free(Method):
 
     alpha: float = radius(None)
     replays: int = number(8, low=1)
+    as_released: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -58,7 +65,12 @@ class Free(Method):
         loss = batch.cross_entropy(logits)
         loss.backward()  # type: ignore[no-untyped-call]
         assert x_adv.grad is not None
-        moved = self._kept(batch) + self.alpha * steepest(x_adv.grad, self.norm)
+        gradient, kept = x_adv.grad, self._kept(batch)
+        if self.as_released:
+            reached = batch.x + kept
+            inside = (reached >= batch.box.low) & (reached <= batch.box.high)
+            gradient = gradient.where(inside, torch.zeros_like(gradient))
+        moved = kept + self.alpha * steepest(gradient, self.norm)
         batch.memory["delta"][: batch.total] = batch.gather(clip_ball(moved, self.epsilon, self.norm))
         return loss.detach(), logits.detach()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,14 +20,16 @@ _STEP = SINGLE_STEPS["rs_fgsm"]
 class Kim(Method):
     """RS-FGSM's delta, shortened to the first of ``checkpoints`` equal parts of the way at which the label is wrong.
 
-    Where the label is right at k/c of delta for every k < c, delta stays whole. As in the authors' code, checkpoints
-    are labelled with batch-norm layers in eval mode, and an image that is labelled wrong already at RS-FGSM's random
-    start, which saves a pass at the image, is trained on unperturbed.
+    Where the label is right at k/c of delta for every k < c, delta stays whole. As in the authors' code, the gradient
+    and the checkpoints are those of batch-norm layers in eval mode, and an image that is labelled wrong already at
+    RS-FGSM's random start, which saves a pass at the image, is trained on unperturbed. ``attack_mode: train`` takes
+    the gradient in train mode; checkpoints stay in eval mode.
     """
 
     name: ClassVar[str] = "kim"
     source: ClassVar[str] = "Kim et al., AAAI 2021"
 
+    attack_mode: Literal["train", "eval"] = "eval"
     checkpoints: int = number(3, low=1)
 
     @property

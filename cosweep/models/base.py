@@ -27,12 +27,14 @@ class Model(Component):
     Attributes:
         draws: Whether the network draws random numbers as it trains, from torch's global generator.
         low_pass: Lowest DCT rows and columns that a fixed first layer keeps; null keeps all.
+        low_pass_as_released: Cut rows only: the mask of the code of Ortiz-Jimenez et al. misses the columns of a batch.
         high_pass: Highest DCT rows and columns that a fixed first layer keeps; null keeps all.
     """
 
     draws: ClassVar[bool] = False
 
     low_pass: int | None = number(None, low=1)
+    low_pass_as_released: bool = False
     high_pass: int | None = number(None, low=1)
 
     def faults(self) -> Iterator[Fault]:
@@ -115,11 +117,7 @@ class Model(Component):
 
     def _filter(self, shape: tuple[int, int, int]) -> list[nn.Module]:
         """The filter in front of the network, or nothing."""
-        name, bandwidth, mask = (
-            ("high_pass", self.high_pass, high_pass_mask)
-            if self.low_pass is None
-            else ("low_pass", self.low_pass, low_pass_mask)
-        )
+        name, bandwidth = ("high_pass", self.high_pass) if self.low_pass is None else ("low_pass", self.low_pass)
         if bandwidth is None:
             return []
         _, height, width = shape
@@ -128,7 +126,9 @@ class Model(Component):
                 f"{name} must be at most {min(height, width)}, the smaller side of images of {height}x{width}; "
                 f"got {bandwidth}"
             )
-        return [FrequencyFilter(mask(bandwidth, height, width))]
+        if name == "high_pass":
+            return [FrequencyFilter(high_pass_mask(bandwidth, height, width))]
+        return [FrequencyFilter(low_pass_mask(bandwidth, height, width, as_released=self.low_pass_as_released))]
 
 
 class _WithoutWeights(TorchFunctionMode):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -13,16 +13,26 @@ from cosweep.errors import Fault
 from cosweep.models.base import Model
 from cosweep.specs import number
 
+Shortcut = Literal["input", "preactivation"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class PreActResNet(Model):
-    """Pre-activation ResNet; stage i has ``width * 2**i`` channels and ``blocks[i]`` blocks."""
+    """Pre-activation ResNet; stage i has ``width * 2**i`` channels and ``blocks[i]`` blocks.
+
+    Attributes:
+        shortcut: What the convolution beside a block that changes width or size reads: the block's ``input``, or its
+            ``preactivation``, which is the input after the first norm and ReLU. As many weights, another function.
+        last_norm: Whether a norm and its ReLU stand before the mean over positions and the head; both or neither.
+    """
 
     name: ClassVar[str] = "preact_resnet"
     source: ClassVar[str] = "He et al., ECCV 2016"
 
     width: int = number(8, low=1, high=4096)
     blocks: tuple[int, ...] = number((1, 1), low=1, high=1000)
+    shortcut: Shortcut = "preactivation"
+    last_norm: bool = True
 
     def faults(self) -> Iterator[Fault]:
         yield from super().faults()
@@ -31,18 +41,25 @@ class PreActResNet(Model):
 
     def network(self, num_classes: int, shape: tuple[int, int, int]) -> nn.Module:
         widths = [self.width * 2**stage for stage in range(len(self.blocks))]
-        return PreActNetwork(shape[0], num_classes, self.width, widths, self.blocks)
+        return PreActNetwork(
+            shape[0], num_classes, self.width, widths, self.blocks, shortcut=self.shortcut, last_norm=self.last_norm
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class PreActResNet18(PreActResNet):
-    """The PreActResNet18 of the fast adversarial training literature: width 64, blocks 2, 2, 2, 2."""
+    """The PreActResNet18 of the fast adversarial training literature: width 64, blocks 2, 2, 2, 2.
+
+    Its shortcuts read the block's input, as in the code of Ortiz-Jimenez et al., Wong et al., N-FGSM, AAER and LAP; in
+    that of ELLE and ZeroGrad they read the pre-activation.
+    """
 
     name: ClassVar[str] = "preact_resnet18"
     source: ClassVar[str] = "He et al., ECCV 2016; Wong et al., ICLR 2020"
 
     width: int = number(64, low=1, high=4096)
     blocks: tuple[int, ...] = number((2, 2, 2, 2), low=1, high=1000)
+    shortcut: Shortcut = "input"
 
 
 class PreActNetwork(nn.Module):
@@ -54,10 +71,20 @@ class PreActNetwork(nn.Module):
         stem: Channels after the stem.
         widths: Channels of each stage.
         blocks: Blocks of each stage.
+        shortcut: What the convolutions beside blocks read.
+        last_norm: Whether a norm and its ReLU stand before the mean.
     """
 
     def __init__(
-        self, channels: int, num_classes: int, stem: int, widths: Sequence[int], blocks: Sequence[int]
+        self,
+        channels: int,
+        num_classes: int,
+        stem: int,
+        widths: Sequence[int],
+        blocks: Sequence[int],
+        *,
+        shortcut: Shortcut = "preactivation",
+        last_norm: bool = True,
     ) -> None:
         super().__init__()
         self.stem = nn.Conv2d(channels, stem, 3, padding=1, bias=False)
@@ -65,21 +92,24 @@ class PreActNetwork(nn.Module):
         fan_in = stem
         for stage, (fan_out, count) in enumerate(zip(widths, blocks, strict=True)):
             for block in range(count):
-                layers.append(_Block(fan_in, fan_out, stride=2 if stage and not block else 1))
+                layers.append(_Block(fan_in, fan_out, 2 if stage and not block else 1, shortcut))
                 fan_in = fan_out
         self.blocks = nn.Sequential(*layers)
-        self.norm = nn.BatchNorm2d(fan_in)
+        self.norm = nn.BatchNorm2d(fan_in) if last_norm else None
         self.head = nn.Linear(fan_in, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = functional.relu(self.norm(self.blocks(self.stem(x))))
+        x = self.blocks(self.stem(x))
+        if self.norm is not None:
+            x = functional.relu(self.norm(x))
         logits: Tensor = self.head(x.mean(dim=(2, 3)))
         return logits
 
 
 class _Block(nn.Module):
-    def __init__(self, fan_in: int, fan_out: int, stride: int) -> None:
+    def __init__(self, fan_in: int, fan_out: int, stride: int, shortcut: Shortcut) -> None:
         super().__init__()
+        self.reads_input = shortcut == "input"
         self.norm1 = nn.BatchNorm2d(fan_in)
         self.conv1 = nn.Conv2d(fan_in, fan_out, 3, stride=stride, padding=1, bias=False)
         self.norm2 = nn.BatchNorm2d(fan_out)
@@ -89,6 +119,6 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         activated = functional.relu(self.norm1(x))
-        shortcut = x if self.shortcut is None else self.shortcut(activated)
+        shortcut = x if self.shortcut is None else self.shortcut(x if self.reads_input else activated)
         out: Tensor = self.conv2(functional.relu(self.norm2(self.conv1(activated))))
         return out + shortcut

@@ -18,6 +18,8 @@ from cosweep.specs import number
 class WideResNet(Model):
     """Wide ResNet, WRN-depth-width: three stages of 16, 32 and 64 channels times ``width``.
 
+    Shortcut convolutions read the pre-activation. Weights start as PyTorch's layers draw them, as in all networks here.
+
     Attributes:
         depth: 6n + 4 for n blocks in each stage: all convolutions, those of three shortcuts among them.
         width: The widening factor, k in the paper.

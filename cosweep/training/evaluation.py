@@ -136,10 +136,11 @@ def robust_accuracy(
     restarts: int,
     box: Box,
     seed: int,
+    alpha: float | None = None,
     norm: Norm = "linf",
     workers: Workers = ALONE,
 ) -> float:
-    """Fraction of examples that stay right under every iterate of PGD with alpha epsilon / 4.
+    """Fraction of examples that stay right under every iterate of PGD; alpha is epsilon / 4 if it is None.
 
     An example counts as broken by any iterate, its clean image included, so more steps or restarts never
     raise the number. Several workers share the examples of each chunk.
@@ -151,7 +152,7 @@ def robust_accuracy(
                 chunk_x[workers.rows(len(chunk_x))],
                 chunk_y[workers.rows(len(chunk_y))],
                 epsilon=epsilon,
-                alpha=epsilon / 4,
+                alpha=epsilon / 4 if alpha is None else alpha,
                 steps=steps,
                 restarts=restarts,
                 box=box,
@@ -207,7 +208,8 @@ def final_accuracies(
             return FinalAccuracies(clean, _share(torch.cat(standing)))
     robust = robust_accuracy(
         model, x, y,
-        epsilon=epsilon, steps=final.steps, restarts=final.restarts, box=box, seed=seed, norm=norm, workers=workers,
+        epsilon=epsilon, alpha=final.alpha, steps=final.steps, restarts=final.restarts,
+        box=box, seed=seed, norm=norm, workers=workers,
     )  # fmt: skip
     return FinalAccuracies(clean, robust)
 

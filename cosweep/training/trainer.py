@@ -58,9 +58,12 @@ class Trainer:
         optimizer, step = self.spec.optimizer, self.step
         # The rate at the middle of the step: a triangular schedule then wastes no step at zero.
         done = (step + 0.5) / self.total_steps
-        self.lr = optimizer.lr_max * SCHEDULES[optimizer.schedule](done, optimizer.peak)
+        height = SCHEDULES[optimizer.schedule](done, optimizer.peak)
+        self.lr = optimizer.lr_max * height
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr
+            if optimizer.momentum_min is not None:
+                group["momentum"] = optimizer.momentum - (optimizer.momentum - optimizer.momentum_min) * height
         method = self.spec.method.at_epoch((step + 0.5) / self.steps_per_epoch)
         number = step // method.replays
         index = self._batch_index(number)

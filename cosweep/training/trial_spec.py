@@ -17,7 +17,7 @@ from cosweep.methods.fgsm import FGSM
 from cosweep.metrics import Ablation
 from cosweep.models import MODELS, Model
 from cosweep.models.preact_resnet import PreActResNet
-from cosweep.specs import Menus, Spec, build, choice, number, spec_hash
+from cosweep.specs import Menus, Spec, build, choice, number, radius, spec_hash
 from cosweep.training.schedules import SCHEDULES
 
 MENUS: Menus = {
@@ -36,6 +36,10 @@ class OptimizerSpec(Spec):
     Attributes:
         name: ``sgd`` (with momentum) or ``adam``.
         lr_max: Largest learning rate of the schedule.
+        momentum: Of ``sgd``.
+        momentum_min: Momentum at the peak of a triangular schedule, which it reaches and leaves linearly as the rate
+            does; null keeps ``momentum``. torch's CyclicLR goes down to 0.8 unless told otherwise, so that most
+            published code with a "cyclic" schedule does.
         peak: Where a triangular schedule peaks, as a fraction of all steps.
         weight_decay: Added to the gradient as weight_decay * weight.
         epochs: Passes over the training examples; the short last batch is trained on as well.
@@ -44,11 +48,21 @@ class OptimizerSpec(Spec):
     name: Literal["sgd", "adam"] = "sgd"
     lr_max: float = number(0.2, above=0.0)
     momentum: float = number(0.9, low=0.0, high=0.9999)
+    momentum_min: float | None = number(None, low=0.0, high=0.9999)
     weight_decay: float = number(5e-4, low=0.0)
     schedule: str = choice("triangular", SCHEDULES)
     peak: float = number(0.5, low=0.0, high=1.0)
     batch_size: int = number(64, low=1, high=1_000_000)
     epochs: int = number(25, low=1, high=1_000_000)
+
+    def faults(self) -> Iterator[Fault]:
+        if self.momentum_min is None:
+            return
+        if self.name != "sgd" or self.schedule != "triangular":
+            text = f"needs name sgd and schedule triangular, got {self.name} and {self.schedule}; leave it out"
+            yield Fault("momentum_min", text)
+        elif self.momentum_min > self.momentum:
+            yield Fault("momentum_min", f"must be at most momentum, {self.momentum:g}; got {self.momentum_min:g}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +99,9 @@ class FinalSpec(Spec):
     """The robust evaluation at the end.
 
     Attributes:
-        attack: ``pgd`` with alpha epsilon / 4, or ``autoattack``: APGD-CE, APGD-T and Square.
+        attack: ``pgd``, or ``autoattack``: APGD-CE, APGD-T and Square.
         steps: Of PGD; AutoAttack has its own.
+        alpha: Of PGD, on the pixel scale; null is epsilon / 4.
         restarts: Random ones, of PGD.
         examples: Held-out images.
         on: Which images to evaluate on: as trained on, and ablations of them.
@@ -94,6 +109,7 @@ class FinalSpec(Spec):
 
     attack: Literal["pgd", "autoattack"] = "pgd"
     steps: int = number(50, low=1)
+    alpha: float | None = radius(None)
     restarts: int = number(10, low=1)
     examples: int = number(1000, low=1)
     on: tuple[Ablation, ...] = ("injected",)

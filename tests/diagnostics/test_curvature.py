@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,8 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cosweep.attacks import input_gradient
 from cosweep.diagnostics.curvature import Curvature, largest_eigenvalues
 from tests.diagnostics.views import view
+from tests.models.small import built
 from tests.tiny import batch, convolutional_model, linear_model, smooth_model
 
 Matrices = NDArray[np.float64]
@@ -36,6 +39,12 @@ MODELS: dict[str, Callable[[], nn.Sequential]] = {
     "relu": lambda: convolutional_model().eval(),
     "linear": linear_model,
     "two_classes": lambda: smooth_model(classes=2),
+}
+
+
+WITH_RELUS: dict[str, Callable[[], nn.Module]] = {
+    **{name: partial(built, name) for name in ("preact_resnet", "wide_resnet", "small_cnn")},
+    "in_place": lambda: nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(144, 10)),
 }
 
 
@@ -78,6 +87,52 @@ def test_as_many_iterations_as_classes_are_exact_where_the_logits_are_piecewise_
     exact = curvature(model, x, y, iterations=64)
     assert curvature(model, x, y, iterations=10) == pytest.approx(exact, rel=1e-6)
     assert curvature(model, x, y, iterations=3) < 0.99 * exact
+
+
+# --- ReLUs -----------------------------------------------------------------------------------------------------------
+
+
+def finite_differences(model: nn.Module, x: Tensor, y: Tensor, width: float) -> float:
+    """Curvature by 64 Lanczos iterations with (g(x + width v) - g(x - width v)) / (2 width), v of length one."""
+
+    def product(vectors: Tensor) -> Tensor:
+        length = vectors.flatten(1).norm(dim=1).clamp_min(1e-300).view(-1, 1, 1, 1)
+        ahead, behind = (input_gradient(model, x + sign * width * vectors / length, y) for sign in (1, -1))
+        difference: Tensor = (ahead - behind) / (2 * width) * length
+        return difference
+
+    start = torch.randn(x.shape, generator=torch.Generator().manual_seed(1)).to(x.dtype)
+    return largest_eigenvalues(product, start, 64).mean().item()
+
+
+@pytest.mark.parametrize("sharpness", [1.0, 10.0])
+def test_with_softplus_second_derivatives_and_finite_differences_agree(sharpness: float) -> None:
+    model, (x, y) = convolutional_model().double().eval(), batch(6)
+    x = x.double()
+    smooth = nn.Sequential(*(nn.Softplus(sharpness) if isinstance(m, nn.ReLU) else m for m in model))
+    value = Curvature(iterations=64, softplus=sharpness).measure(view(model, x, y))["curvature"]
+    assert value == pytest.approx(of_dense_hessians(smooth, x, y), rel=1e-6)
+    for width in (1e-3, 1e-4):
+        assert value == pytest.approx(finite_differences(smooth, x, y, width), rel=1e-3)
+
+
+def test_without_it_a_relu_network_has_no_value_that_both_share() -> None:
+    """A finite difference counts the kinks within its width, divided by it; a second derivative counts none."""
+    model, (x, y) = convolutional_model().double().eval(), batch(6)
+    x = x.double()
+    wide, narrow = (finite_differences(model, x, y, width) for width in (1e-1, 1e-2))
+    assert max(wide, narrow) > 1.5 * curvature(model, x, y, iterations=64)
+    assert abs(wide - narrow) > 0.2 * min(wide, narrow)
+
+
+@pytest.mark.parametrize("name", WITH_RELUS)
+def test_softplus_reaches_every_relu_and_leaves_the_network_as_it_was(name: str) -> None:
+    model, (x, y) = WITH_RELUS[name]().eval(), batch(3)
+    plain, again, dull, sharp = (
+        Curvature(examples=3, softplus=s).measure(view(model, x, y))["curvature"] for s in (None, None, 1.0, 1e4)
+    )
+    assert plain == again != dull
+    assert dull != sharp
 
 
 @pytest.mark.parametrize("scale", [1.0, 5.0, 1e-4])

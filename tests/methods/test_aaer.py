@@ -101,12 +101,18 @@ def test_the_loss_at_the_start_is_compared_with_that_at_the_perturbed_image() ->
 @pytest.mark.parametrize(
     ("base", "levels", "lambda_2", "lambda_3"),
     [
-        ("rs_fgsm", 4, 2.5, 1.5),
         ("rs_fgsm", 8, 2.5, 1.5),
-        ("rs_fgsm", 10, 3.75, 2.0),
+        ("rs_fgsm", 12, 5.0, 2.75),
         ("rs_fgsm", 16, 7.0, 3.25),
+        ("rs_fgsm", 32, 5.75, 1.5),
+        ("n_fgsm", 8, 1.5, 0.15),
         ("n_fgsm", 12, 5.0, 0.55),
-        ("n_fgsm", 64, 3.5, 0.7),
+        ("n_fgsm", 16, 8.5, 1.5),
+        ("n_fgsm", 32, 2.75, 0.75),
+        ("rs_fgsm", 4, 2.5, 1.5),
+        ("rs_fgsm", 10, 3.75, 2.125),
+        ("n_fgsm", 24, 5.625, 1.125),
+        ("n_fgsm", 64, 2.75, 0.75),
     ],
 )
 def test_default_weights_are_the_authors_and_linear_in_between(

@@ -80,6 +80,16 @@ def test_checkpoints_are_labelled_with_the_running_statistics() -> None:
     assert model.batch_norm.training
 
 
+@pytest.mark.parametrize(("mode", "train_mode"), [(None, False), ("eval", False), ("train", True)])
+def test_the_whole_search_is_in_eval_mode_as_in_the_authors_code(mode: str | None, train_mode: bool) -> None:
+    model = Intervals().train()
+    x, y = torch.zeros(4, 1, 1, 1), torch.zeros(4, dtype=torch.int64)
+    method = Kim(epsilon=EPSILON) if mode is None else Kim(epsilon=EPSILON, attack_mode=mode)  # type: ignore[arg-type]
+    method.attack(model, whole(method, x, y, WIDE_BOX))
+    assert model.modes == [train_mode, False, False]
+    assert model.batch_norm.training
+
+
 def test_every_image_is_moved_by_a_multiple_of_a_checkpoint() -> None:
     model, (x, _) = convolutional_model().eval(), batch(200)
     y = model(x).argmax(dim=1)

@@ -40,6 +40,25 @@ def test_a_low_pass_removes_waves_above_its_cut_along_either_axis_and_a_high_pas
     torch.testing.assert_close(high, x if frequency >= 5 else nothing, atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("along_columns", [False, True])
+@pytest.mark.parametrize("frequency", range(1, SIDE))
+def test_the_released_low_pass_lets_every_wave_along_the_columns_through(frequency: int, along_columns: bool) -> None:
+    """Its mask, made for one image, cuts one axis of a batch only."""
+    x = wave(frequency, along_columns=along_columns)
+    kept = built("small_cnn", low_pass=5, low_pass_as_released=True)[0](x)
+    passes = along_columns or frequency < 5
+    torch.testing.assert_close(kept, x if passes else torch.zeros_like(x), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(("as_released", "share"), [(False, 0.25), (True, 0.5)])
+def test_half_the_bandwidth_keeps_a_quarter_of_the_energy_or_as_released_a_half(
+    as_released: bool, share: float
+) -> None:
+    x = torch.rand(64, 3, 32, 32, generator=torch.Generator().manual_seed(0)) - 0.5
+    kept = built("small_cnn", (3, 32, 32), low_pass=16, low_pass_as_released=as_released)[0](x)
+    assert (kept.square().sum() / x.square().sum()).item() == pytest.approx(share, abs=0.01)
+
+
 @pytest.mark.parametrize("option", MASKS)
 @pytest.mark.parametrize("name", MODELS)
 def test_the_input_gradient_holds_only_what_the_filter_keeps(name: str, option: str) -> None:

@@ -68,6 +68,7 @@ def test_it_does_not_matter_where_a_training_that_breaks_was_interrupted(undistu
     [
         {"method": {"name": "free", "replays": 2}},
         {"method": {"name": "atas"}},
+        {"optimizer": {"momentum_min": 0.5, "batch_size": 60, "epochs": 2}},
         {"optimizer": {"name": "adam", "lr_max": 0.01, "batch_size": 60, "epochs": 2}},
         {"data": {"source": "digits", "train_examples": 256, "augment": "crop_flip"}},
     ],

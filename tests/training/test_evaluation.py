@@ -179,6 +179,25 @@ def test_final_accuracies_of_ten_and_three_examples_are_counts_over_thirteen(
     assert final(model, x, y, attack, epsilon=0.0) == FinalAccuracies(right / 13, right / 13)
 
 
+@pytest.mark.parametrize(("alpha", "expected"), [(None, 0.1), (2 / 255, 2 / 255)])
+def test_the_final_attack_takes_the_alpha_that_is_asked_for(
+    alpha: float | None, expected: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[float] = []
+
+    def recorded(*images: Any, alpha: float, **options: Any) -> Tensor:
+        taken.append(alpha)
+        return withstands_pgd(*images, alpha=alpha, **options)
+
+    monkeypatch.setattr(evaluation, "withstands_pgd", recorded)
+    x, y = batch(4)
+    spec = FinalSpec(steps=10, restarts=2, alpha=alpha)
+    final_accuracies(
+        linear_model(), x, y, final=spec, num_classes=10, epsilon=0.4, norm="linf", box=UNIT_BOX, seed=0
+    )  # fmt: skip
+    assert taken == [expected]
+
+
 @pytest.mark.usefixtures("few_queries")
 @pytest.mark.parametrize("attack", ["pgd", "autoattack"])
 def test_final_robust_accuracy_counts_the_survivors_of_all_chunks(

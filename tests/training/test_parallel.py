@@ -25,6 +25,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     **{name: {"method": {"name": name, "epsilon": "32/255"}} for name in METHODS},
     "eval mode": {"method": {"name": "n_fgsm", "epsilon": "32/255", "attack_mode": "eval"}},
     "grad_align as released": {"method": {"name": "grad_align", "epsilon": "32/255", "as_released": True}},
+    "free as released": {"method": {"name": "free", "epsilon": "32/255", "replays": 2, "as_released": True}},
     "l2": {"method": {"name": "pgd", "epsilon": 0.5, "norm": "l2", "steps": 2}},
     "elle on noise": {"method": {"name": "elle", "epsilon": "16/255", "base": "n_fgsm"}},
     "aaer on noise": {"method": {"name": "aaer", "epsilon": "32/255", "base": "n_fgsm", "fall_gradient": True}},

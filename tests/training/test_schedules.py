@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+import torch
+from torch.optim.lr_scheduler import CyclicLR, MultiStepLR
 
 from cosweep.training.schedules import SCHEDULES, constant, multistep, triangular
 
@@ -53,3 +55,32 @@ def test_multistep_divides_by_ten_at_one_half_and_three_quarters(done: float, ra
 
 def test_constant_is_constant() -> None:
     assert {constant(done / 10, 0.5) for done in range(11)} == {1.0}
+
+
+def test_triangular_is_torchs_cyclic_schedule_half_a_step_later() -> None:
+    """CyclicLR over twice the steps has a value in the middle of each."""
+    steps = 40
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0, momentum=0.9)
+    scheduler = CyclicLR(optimizer, base_lr=0.0, max_lr=1.0, step_size_up=steps * 4 // 5, step_size_down=steps * 6 // 5)
+    rates = []
+    for _ in range(2 * steps):
+        rates.append(scheduler.get_last_lr()[0])
+        optimizer.step()
+        scheduler.step()
+    assert [triangular((step + 0.5) / steps, 0.4) for step in range(steps)] == pytest.approx(rates[1::2], abs=1e-12)
+
+
+@pytest.mark.parametrize(("milestones", "last"), [([15, 22], 0.01), ([15, 22.5], 0.1)])
+def test_multistep_is_torchs_whose_last_milestone_must_be_a_whole_number(milestones: list[float], last: float) -> None:
+    """The released code computes milestones as fractions, and of 30 times 391 steps three quarters are none."""
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    scheduler = MultiStepLR(optimizer, milestones)  # type: ignore[arg-type]
+    rates = []
+    for _ in range(30):
+        rates.append(scheduler.get_last_lr()[0])
+        optimizer.step()
+        scheduler.step()
+    ours = [multistep((step + 0.5) / 30, 0.5) for step in range(30)]
+    assert ours[:22] == pytest.approx(rates[:22])
+    assert ours[22:] == [0.01] * 8
+    assert rates[22:] == pytest.approx([last] * 8)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.optim.lr_scheduler import CyclicLR
 
 from cosweep.methods import METHODS
 from cosweep.training.evaluation import Prober
@@ -27,12 +28,19 @@ def varied(**changes: Any) -> Trainer:
     return tiny_trainer(tiny_spec(**changes))
 
 
+OPTIMIZERS: dict[str, dict[str, Any]] = {
+    "sgd": {"name": "sgd"},
+    "adam": {"name": "adam"},
+    "sgd with cycled momentum": {"name": "sgd", "momentum_min": 0.5},
+}
+
+
 @pytest.mark.parametrize(
     ("method", "optimizer", "model"),
     [
         *((method, "sgd", "preact_resnet") for method in METHODS),
         *(("fgsm", "sgd", model) for model in SMALL_MODELS),
-        ("fgsm", "adam", "preact_resnet"),
+        *(("fgsm", optimizer, "preact_resnet") for optimizer in OPTIMIZERS),
     ],
 )
 def test_training_from_a_snapshot_retraces_every_bit(method: str, optimizer: str, model: str) -> None:
@@ -42,7 +50,7 @@ def test_training_from_a_snapshot_retraces_every_bit(method: str, optimizer: str
             interventions=[{"kind": "inject"}],
             model=SMALL_MODELS[model],
             method={"name": method, "epsilon": "16/255"},
-            optimizer={"name": optimizer, "lr_max": 0.01, "batch_size": 64, "epochs": 2},
+            optimizer={**OPTIMIZERS[optimizer], "lr_max": 0.01, "batch_size": 64, "epochs": 2},
         )
 
     straight, rewound = fresh(), fresh()
@@ -149,6 +157,34 @@ def test_rate_follows_the_schedule_at_the_middle_of_each_step(schedule: str, opt
         expected = 0.03 * SCHEDULES[schedule]((step + 0.5) / 8, 0.4)
         assert trainer.lr == expected
         assert [group["lr"] for group in trainer.optimizer.param_groups] == [expected]
+
+
+@pytest.mark.parametrize("peak", [0.4, 0.5])
+def test_momentum_is_cycled_as_torchs_cyclic_schedule_does_half_a_step_later(peak: float) -> None:
+    trainer = varied(
+        data={"train_examples": 80},
+        optimizer={"lr_max": 0.03, "momentum_min": 0.8, "peak": peak, "batch_size": 16, "epochs": 2},
+    )
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.03, momentum=0.9)
+    up = round(20 * peak)  # over twice the steps, so that every other value is that of the middle of one
+    scheduler = CyclicLR(optimizer, base_lr=0.0, max_lr=0.03, step_size_up=up, step_size_down=20 - up)
+    optimizer.step()
+    for _ in range(trainer.total_steps):
+        scheduler.step()
+        trainer.advance()
+        for name in ("lr", "momentum"):
+            found, expected = (o.param_groups[0][name] for o in (trainer.optimizer, optimizer))
+            assert found == pytest.approx(expected, abs=1e-12)
+        scheduler.step()
+
+
+def test_momentum_stays_what_it_is_if_nothing_else_is_said() -> None:
+    trainer = varied()
+    advanced(trainer, trainer.total_steps // 2)
+    assert trainer.optimizer.param_groups[0]["momentum"] == 0.9
+    cycled = varied(optimizer={"momentum_min": 0.9})
+    assert advanced(cycled, trainer.step) == trainer.digest()
+    assert advanced(varied(optimizer={"momentum_min": 0.8}), trainer.step) != trainer.digest()
 
 
 def test_training_metrics_are_means_over_examples_not_over_batches() -> None:
