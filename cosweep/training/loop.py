@@ -15,7 +15,7 @@ import torch
 from cosweep.attacks import fgsm
 from cosweep.data import Dataset
 from cosweep.data.batches import DeviceData
-from cosweep.detection import DETECTORS, Detector, Verdict
+from cosweep.detection import DETECTORS, Chance, Detector, Verdict
 from cosweep.errors import CosweepError
 from cosweep.metrics import Ablation, ProbeMetrics, Snapshot, TrialState, TrialStatus
 from cosweep.parallel import ALONE, Workers
@@ -142,7 +142,7 @@ class TrialRun:
         self.box = data.box
         trainer = Trainer(spec, data, self.device, self.workers)
         prober = _prober(spec, data, self.workers)
-        detector = DETECTORS[spec.stop.co.detector](data.num_classes)
+        detector = DETECTORS[spec.stop.co.detector](Chance.of_labels(prober.y.tolist()))
         self.total_steps, self.steps_per_epoch = trainer.total_steps, trainer.steps_per_epoch
         replay = self._replay = Replay(trainer, prober, detector)
         if self._resumed is not None:
