@@ -58,7 +58,7 @@ class ProbeSpec(Spec):
     Attributes:
         every: Steps between probes.
         examples: Held-out images, the same for all trials.
-        pgd_steps: Of the probe's PGD, alpha epsilon / 4, one restart.
+        pgd_steps: Of the probe's PGD; alpha epsilon / 4 (epsilon / steps for fewer than four), one restart.
         grad_cos: Whether to measure the gradient cosine, for two more passes.
         diagnostics: What to measure besides, at every ``diagnostic_every``-th probe.
         diagnostic_limit: Passes that the diagnostics may cost, as a multiple of the training's in the same time.
@@ -85,7 +85,7 @@ class FinalSpec(Spec):
     """The robust evaluation at the end.
 
     Attributes:
-        attack: ``pgd`` with alpha epsilon / 4, or ``autoattack``: APGD-CE, APGD-T and Square.
+        attack: ``pgd`` with alpha as that of the probes, or ``autoattack``: APGD-CE, APGD-T and Square.
         steps: Of PGD; AutoAttack has its own.
         restarts: Random ones, of PGD.
         examples: Held-out images.
