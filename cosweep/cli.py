@@ -270,12 +270,25 @@ def detect(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Curves as CSV or Parquet.")],
     format: Annotated[Format, typer.Option(help="How verdicts are printed.")] = Format.TABLE,
     detector: Annotated[str, typer.Option(help="Which rule; see cosweep list detectors.")] = "collapse",
-    classes: Annotated[int, typer.Option(min=2, help="Number of classes; 1/K is chance.")] = 10,
+    classes: Annotated[int, typer.Option(min=2, help="Number of classes.")] = 10,
+    chance: Annotated[
+        float | None,
+        typer.Option(metavar="SHARE", help="Largest class's share of the examples; 1/classes without."),
+    ] = None,
+    examples: Annotated[
+        int | None,
+        typer.Option(min=1, help="Examples that the accuracies were counted over; without, no counting noise."),
+    ] = None,
 ) -> None:
     """Find breaking points in any table of curves: trial_id, step, clean_acc, fgsm_acc, pgd_acc."""
+    from cosweep.detection import Chance
     from cosweep.results.detect import detect_file
 
-    _print_table(detect_file(file, detector, classes), format)
+    try:
+        guessing = Chance(classes, chance, examples)
+    except ValueError as error:
+        raise CosweepError(f"--chance: {error}") from None
+    _print_table(detect_file(file, detector, guessing), format)
 
 
 @app.command()

@@ -55,6 +55,7 @@ class ProbeMetrics:
         fgsm_acc: Accuracy under plain FGSM at the trial's epsilon.
         pgd_acc: Accuracy under PGD at the trial's epsilon.
         grad_cos: Mean cosine of the input gradients at x and at x + uniform noise.
+        zero_grad_share: Share of examples at which the input gradient is exactly zero.
         diagnostics: Column to value of what else was measured.
     """
 
@@ -67,6 +68,7 @@ class ProbeMetrics:
     train_loss: float = math.nan
     train_acc: float = math.nan
     grad_cos: float = math.nan
+    zero_grad_share: float = math.nan
     diagnostics: Mapping[str, float | list[float]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:

@@ -457,3 +457,17 @@ def test_detect_prints_verdicts_as_json(folder: Path) -> None:
     assert list(verdict) == keys
     assert (verdict["state"], verdict["co_step_low"], verdict["co_step_high"]) == ("co", 30, 40)
     assert cosweep("detect", "c.csv", "--detector", "colapse").exit_code == 2
+
+
+def test_detect_takes_the_chance_that_accuracies_are_to_exceed(folder: Path) -> None:
+    (folder / "c.csv").write_text("trial_id,step,clean_acc,fgsm_acc,pgd_acc\na,1,0.23,0.23,0.23\n")
+    for options, state in (
+        ((), "healthy"),
+        (("--chance", "0.23"), "not_robust"),
+        (("--chance", "0.196", "--examples", "256"), "not_robust"),
+        (("--classes", "2"), "not_robust"),
+    ):
+        assert f",{state}," in cosweep("detect", "c.csv", "--format", "csv", *options).output
+    result = cosweep("detect", "c.csv", "--classes", "4", "--chance", "0.2")
+    assert result.exit_code == 2
+    assert "--chance: the largest of 4 classes has a share from 0.25 to 1, got 0.2" in result.output

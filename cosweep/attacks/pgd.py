@@ -5,7 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cosweep.attacks.gradients import Classifier, gradient_and_logits
+from cosweep.attacks.gradients import (
+    Classifier,
+    InputGradient,
+    gradient_and_logits,
+    input_gradient,
+    margin_where,
+    vanished,
+)
 from cosweep.attacks.projection import Norm, clip_box, uniform_in_ball
 from cosweep.attacks.single_step import single_step, step
 from cosweep.units import Box
@@ -14,6 +21,15 @@ from cosweep.units import Box
 def random_start(x: Tensor, epsilon: float, box: Box, rng: torch.Generator, norm: Norm = "linf") -> Tensor:
     """Uniform perturbation in the ball, clipped to the box."""
     return clip_box(uniform_in_ball(x, epsilon, rng, norm), x, box)
+
+
+def pgd_alpha(epsilon: float, steps: int) -> float:
+    """Step of the PGD that measures: epsilon / 4, or epsilon / steps where so few steps would not get to the border.
+
+    Madry et al. (ICLR 2018, section 5) let the steps add up to 2.5 epsilon, so that every start can reach the border of
+    the ball and move along it. With epsilon / 4 ten steps do, and fewer than four do not even add up to epsilon.
+    """
+    return max(epsilon / 4, epsilon / steps)
 
 
 def pgd(
@@ -28,11 +44,14 @@ def pgd(
     rng: torch.Generator,
     norm: Norm = "linf",
     start: Tensor | None = None,
+    gradient_of: InputGradient = input_gradient,
 ) -> Tensor:
     """Perturbation (N, C, H, W) after ``steps`` steepest steps of ``alpha`` from ``start``; None is a random start."""
     delta = random_start(x, epsilon, box, rng, norm) if start is None else start
     for _ in range(steps):
-        delta = single_step(model, x, y, alpha=alpha, box=box, start=delta, epsilon=epsilon, norm=norm)
+        delta = single_step(
+            model, x, y, alpha=alpha, box=box, start=delta, epsilon=epsilon, norm=norm, gradient_of=gradient_of
+        )
     return delta
 
 
@@ -51,9 +70,12 @@ def withstands_pgd(
 ) -> Tensor:
     """Which examples (N,) no iterate of any restart turns wrong, clean image included.
 
-    An example that is broken is not attacked again, so the cost falls with the robust accuracy.
+    An example that is broken is not attacked again, so the cost falls with the robust accuracy. From the first iterate
+    at which an example's gradient is exactly zero, it is attacked by that of the margin (:func:`margin_where`): the
+    cross-entropy's gradients nearby are of little use, having lost the right class's part to rounding.
     """
     standing = correct(model, x, y)
+    flat = torch.zeros_like(standing)
     for _ in range(restarts):
         start = random_start(x, epsilon, box, rng, norm)
         alive = standing.nonzero().flatten()
@@ -63,8 +85,10 @@ def withstands_pgd(
                 return torch.zeros_like(standing)
             gradient, logits = gradient_and_logits(model, x[alive] + delta, y[alive])
             kept = labels_right(logits, y[alive])
-            alive = alive[kept]
-            delta = step(gradient[kept], x[alive], alpha=alpha, box=box, start=delta[kept], epsilon=epsilon, norm=norm)
+            alive, delta = alive[kept], delta[kept]
+            flat[alive] |= vanished(gradient[kept])
+            gradient = margin_where(flat[alive], gradient[kept], model, x[alive] + delta, y[alive])
+            delta = step(gradient, x[alive], alpha=alpha, box=box, start=delta, epsilon=epsilon, norm=norm)
         standing = torch.zeros_like(standing)
         standing[alive[correct(model, x[alive] + delta, y[alive])]] = True
     return standing

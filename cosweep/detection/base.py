@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
+from cosweep.detection.chance import TEN_CLASSES, Chance
 from cosweep.detection.verdict import Verdict
 from cosweep.metrics import ProbeMetrics, TrialState
 
@@ -20,21 +21,25 @@ class Detector(ABC):
     """Reads the probes of one trial in order and decides once where it broke.
 
     Args:
-        num_classes: K; an accuracy of 1/K is chance.
+        chance: What guessing reaches on the examples that the probes count.
+
+    Attributes:
+        best_pgd: Best PGD accuracy of the probes that look robust; 0 before there is one.
     """
 
     name: ClassVar[str]
     source: ClassVar[str]
     confirm: ClassVar[int] = CONFIRM_PROBES
 
-    def __init__(self, num_classes: int = 10) -> None:
-        self.chance = 1 / num_classes
+    def __init__(self, chance: Chance = TEN_CLASSES) -> None:
+        self.chance = chance
         self.best_pgd = 0.0
         self.verdict = Verdict(TrialState.NOT_ROBUST)
         self._last_healthy: int | None = None
         self._suspects: list[ProbeMetrics] = []
         self._recovering = 0
-        self._at_chance = 0
+        self._learned = False
+        self._guessing = 0
         self._not_a_number = False
 
     @property
@@ -57,11 +62,23 @@ class Detector(ABC):
 
     def observe(self, probe: ProbeMetrics) -> None:
         """Remember a probe that does not look collapsed."""
-        self.best_pgd = max(self.best_pgd, probe.pgd_acc)
+        if self.robust(probe):
+            self.best_pgd = max(self.best_pgd, probe.pgd_acc)
 
     @abstractmethod
     def reason(self, onset: ProbeMetrics) -> str:
         """The numbers behind a verdict, in words."""
+
+    def guesses(self, probe: ProbeMetrics) -> bool:
+        """Whether a probe shows no more than guessing.
+
+        Clean accuracy alone may fall to chance in CO, while FGSM accuracy is perfect.
+        """
+        return max(probe.clean_acc, probe.fgsm_acc) <= self.chance.guess_limit
+
+    def robust(self, probe: ProbeMetrics) -> bool:
+        """Whether PGD accuracy is more than a constant answer gives."""
+        return probe.pgd_acc >= self.chance.robust_floor and not self.guesses(probe)
 
     def update(self, probe: ProbeMetrics) -> Verdict:
         """Read the next probe and say what the curve shows so far."""
@@ -69,9 +86,9 @@ class Detector(ABC):
             self._not_a_number = True  # no training comes back from that
             self.verdict = self._with_state(TrialState.DIVERGED)
             return self.verdict
-        # Clean accuracy alone may fall to chance in CO, while FGSM accuracy is perfect.
-        at_chance = max(probe.clean_acc, probe.fgsm_acc) <= 1.5 * self.chance
-        self._at_chance = self._at_chance + 1 if at_chance else 0
+        guesses = self.guesses(probe)
+        self._learned |= not guesses
+        self._guessing = self._guessing + 1 if guesses else 0
         if self.verdict.co:
             return self._after_co(probe)
         if self.collapsed(probe):
@@ -91,13 +108,14 @@ class Detector(ABC):
         return Verdict(TrialState.CO, onset.step, low, onset.step, self.reason(onset))
 
     def _after_co(self, probe: ProbeMetrics) -> Verdict:
-        robust = (
-            not self.collapsed(probe)
+        recovers = (
+            self.robust(probe)
+            and not self.collapsed(probe)
             and probe.pgd_acc >= RECOVERED_OF_BEST * self.best_pgd
             and probe.pgd_acc >= RECOVERED_OF_FGSM * probe.fgsm_acc
         )
-        self._recovering = max(self._recovering, 0) + 1 if robust else min(self._recovering, 0) - 1
-        if self._at_chance >= self.confirm:
+        self._recovering = max(self._recovering, 0) + 1 if recovers else min(self._recovering, 0) - 1
+        if self._fell_to_chance:
             self.verdict = self._with_state(TrialState.DIVERGED)
         elif self._recovering >= self.confirm:
             self.verdict = self._with_state(TrialState.RECOVERED)
@@ -105,15 +123,16 @@ class Detector(ABC):
             self.verdict = self._with_state(TrialState.CO)
         return self.verdict
 
-    def _state(self) -> TrialState:
-        if self._at_chance >= self.confirm:
-            return TrialState.DIVERGED
-        return TrialState.HEALTHY if self.best_pgd >= self.robust_floor else TrialState.NOT_ROBUST
-
     @property
-    def robust_floor(self) -> float:
-        """PGD accuracy from which a model counts as robust at all: twice chance."""
-        return 2 * self.chance
+    def _fell_to_chance(self) -> bool:
+        """Whether the model guesses again; one that never learned did not fall."""
+        return self._learned and self._guessing >= self.confirm
+
+    def _state(self) -> TrialState:
+        """State of a curve without CO."""
+        if self._fell_to_chance:
+            return TrialState.DIVERGED
+        return TrialState.HEALTHY if self.best_pgd > 0 else TrialState.NOT_ROBUST
 
     def _with_state(self, state: TrialState) -> Verdict:
         v = self.verdict

@@ -11,14 +11,14 @@ from cosweep.metrics import ProbeMetrics
 class Collapse(Detector):
     """Robustness lost, or claimed and absent: PGD accuracy far below its best or below FGSM accuracy.
 
-    A probe looks collapsed if FGSM accuracy is above twice chance and either
+    A probe looks collapsed if FGSM accuracy is above what guessing and the best constant answer reach, and either
 
-    - robustness was lost: PGD accuracy is below ``LOST`` of its own best and below ``LOST`` of FGSM
+    - robustness was lost: PGD accuracy is below ``LOST`` of the best that was robust and below ``LOST`` of FGSM
       accuracy (a decline of both is forgetting or divergence, not CO); or
     - robustness is claimed: FGSM accuracy is above ``SHOW`` of clean accuracy, and PGD accuracy is below
       ``GAP`` of FGSM accuracy, whether or not there was any robustness to lose.
 
-    All limits are ratios, so that they mean the same on 10 and on 200 classes. Clean accuracy is not asked
+    All limits are ratios, so that they mean the same on 2, 10 and 200 classes. Clean accuracy is not asked
     to stay high: it often dips at the onset.
     """
 
@@ -30,11 +30,11 @@ class Collapse(Detector):
     SHOW: ClassVar[float] = 0.6
 
     def collapsed(self, probe: ProbeMetrics) -> bool:
-        return probe.fgsm_acc > 2 * self.chance and (self._lost(probe) or self._claimed(probe))
+        shown = max(self.chance.guess_limit, self.chance.robust_floor)
+        return probe.fgsm_acc > shown and (self._lost(probe) or self._claimed(probe))
 
     def _lost(self, probe: ProbeMetrics) -> bool:
-        limit = self.LOST * min(self.best_pgd, probe.fgsm_acc)
-        return self.best_pgd >= self.robust_floor and probe.pgd_acc < limit
+        return probe.pgd_acc < self.LOST * min(self.best_pgd, probe.fgsm_acc)
 
     def _claimed(self, probe: ProbeMetrics) -> bool:
         shows = probe.fgsm_acc > self.SHOW * probe.clean_acc

@@ -6,6 +6,7 @@ import math
 from typing import ClassVar
 
 from cosweep.detection.base import Detector
+from cosweep.detection.chance import TEN_CLASSES, Chance
 from cosweep.metrics import ProbeMetrics
 
 
@@ -13,15 +14,15 @@ class ThresholdRule(Detector):
     """Base of the rules with one limit.
 
     Args:
-        num_classes: K.
+        chance: What guessing reaches.
         threshold: The limit; None takes the published one.
     """
 
     confirm = 1
     published: ClassVar[float]
 
-    def __init__(self, num_classes: int = 10, threshold: float | None = None) -> None:
-        super().__init__(num_classes)
+    def __init__(self, chance: Chance = TEN_CLASSES, threshold: float | None = None) -> None:
+        super().__init__(chance)
         self.threshold = self.published if threshold is None else threshold
 
 
@@ -36,8 +37,8 @@ class WongDrop(ThresholdRule):
     source = "Wong et al., ICLR 2020, early stopping"
     published = 0.2
 
-    def __init__(self, num_classes: int = 10, threshold: float | None = None) -> None:
-        super().__init__(num_classes, threshold)
+    def __init__(self, chance: Chance = TEN_CLASSES, threshold: float | None = None) -> None:
+        super().__init__(chance, threshold)
         self._healthy: list[ProbeMetrics] = []
 
     def collapsed(self, probe: ProbeMetrics) -> bool:

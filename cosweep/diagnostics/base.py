@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from cosweep.attacks import Norm, fgsm, pgd
+from cosweep.attacks import Norm, fgsm, measuring_gradient, pgd, pgd_alpha
 from cosweep.seeding import generator
 from cosweep.specs import Component, number
 from cosweep.units import Box
@@ -26,7 +26,7 @@ class View:
         model: Maps pixels to logits.
         x, y: (N, C, H, W) intervened images, (N,) labels.
         epsilon, norm, box: Of the attacks.
-        pgd_steps: Steps of PGD, alpha epsilon / 4.
+        pgd_steps: Steps of PGD, with :func:`pgd_alpha`.
         seed: Of all noise; the same at every probe of a trial.
     """
 
@@ -42,7 +42,7 @@ class View:
     @cached_property
     def fgsm_delta(self) -> Tensor:
         """(N, C, H, W) perturbation by FGSM."""
-        return fgsm(self.model, self.x, self.y, self.epsilon, self.box, self.norm)
+        return fgsm(self.model, self.x, self.y, self.epsilon, self.box, self.norm, measuring_gradient)
 
     @cached_property
     def pgd_delta(self) -> Tensor:
@@ -52,11 +52,12 @@ class View:
             self.x,
             self.y,
             epsilon=self.epsilon,
-            alpha=self.epsilon / 4,
+            alpha=pgd_alpha(self.epsilon, self.pgd_steps),
             steps=self.pgd_steps,
             box=self.box,
             rng=generator(self.seed, "delta"),
             norm=self.norm,
+            gradient_of=measuring_gradient,
         )
 
 

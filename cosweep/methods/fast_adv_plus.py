@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from cosweep.attacks import Norm, correct, pgd
+from cosweep.attacks import Norm, correct, pgd, pgd_alpha
 from cosweep.methods.base import Batch, Memory, Method, batch_norm_in
 from cosweep.methods.rs_fgsm import RSFGSM
 from cosweep.specs import number, radius
@@ -28,7 +28,8 @@ class FastAdvPlus(Method):
     size of the drop. These and the steps of PGD are choices made here.
 
     Attributes:
-        alpha: Step of RS-FGSM; 1.25 epsilon if unset. PGD's is epsilon / 4.
+        alpha: Step of RS-FGSM; 1.25 epsilon if unset. PGD's is epsilon / 4,
+            epsilon / steps for fewer than four.
         steps: Steps of PGD, in training and in checks.
         drop: Relative, so that it means the same where robust accuracy is low.
     """
@@ -82,6 +83,6 @@ class FastAdvPlus(Method):
 
     def _pgd(self, model: nn.Module, batch: Batch) -> Tensor:
         return pgd(
-            model, batch.x, batch.y, epsilon=self.epsilon, alpha=self.epsilon / 4, steps=self.steps,
+            model, batch.x, batch.y, epsilon=self.epsilon, alpha=pgd_alpha(self.epsilon, self.steps), steps=self.steps,
             box=batch.box, rng=batch.rng, norm=self.norm,
         )  # fmt: skip

@@ -34,6 +34,8 @@ from cosweep.wording import counted
 _GIVEN = ("trial_id", "epsilon", "beta", "intervention", "method", "seed")
 _FOUND = ("state", "co", "co_step", "co_step_low", "co_step_high", "co_epoch", "co_reason")
 _MOST_PAIRS = 20
+MANY_WITHOUT_GRADIENT = 0.1
+"""Share of the final evaluation's images from which the report says that their gradients vanish."""
 _QUESTION = re.compile(r"^#\s*Question:\s*(.*?)(?:\s{2,}Answer:.*)?$", re.MULTILINE)
 
 
@@ -78,6 +80,11 @@ class Report:
     def failed(self) -> list[dict[str, Any]]:
         """Trials that crashed."""
         return [row for row in self.rows if row["status"] == TrialStatus.FAILED]
+
+    @cached_property
+    def flat(self) -> list[dict[str, Any]]:
+        """Trials in which many images of the final evaluation have no gradient for an attack to follow."""
+        return [row for row in self.rows if (row["robust_zero_grad_share"] or 0) >= MANY_WITHOUT_GRADIENT]
 
     @cached_property
     def space(self) -> tuple[Axis, ...]:

@@ -64,6 +64,7 @@ TRIAL_COLUMNS = (
     Column("final_examples", _INT, "images", "held-out images that the spec asks to evaluate on at the end"),
     Column("final_examples_used", _INT, "images", "held-out images evaluated on at the end: all if there are fewer"),
     Column("robust_acc", _FLOAT, _SHARE, "accuracy under the final evaluation"),
+    Column("robust_zero_grad_share", _FLOAT, _SHARE, "its examples whose input gradient is exactly zero"),
     Column("robust_attack", _TEXT, "", "the final evaluation, as pgd-50-10 (steps, restarts), or AutoAttack's attacks"),
     *(
         Column(f"{kind}_on_{name}", _FLOAT, _SHARE, f"final evaluation, {images}: accuracy {attack}")
@@ -97,6 +98,7 @@ CURVE_COLUMNS = (
     Column("fgsm_acc", _FLOAT, _SHARE, "accuracy under FGSM"),
     Column("pgd_acc", _FLOAT, _SHARE, "accuracy under PGD"),
     Column("grad_cos", _FLOAT, _COSINE, "mean cosine of input gradients at x and at x + noise"),
+    Column("zero_grad_share", _FLOAT, _SHARE, "share of examples whose input gradient is exactly zero"),
     Column("curvature", _FLOAT, "nats / pixel scale^2", "mean largest eigenvalue of the loss's Hessian in the input"),
     Column("delta_cos", _FLOAT, _COSINE, "mean cosine of the perturbations by FGSM and by PGD"),
     Column(

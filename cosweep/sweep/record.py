@@ -31,6 +31,7 @@ def finished_row(run: TrialRun, data_hash: str, started_at: datetime) -> Row:
         "fgsm_acc": last.fgsm_acc,
         "pgd_acc": last.pgd_acc,
         "robust_acc": run.robust_acc,
+        "robust_zero_grad_share": run.final["injected"].zero_grad_share,
         "robust_attack": spec.final.label,
         **{f"clean_acc_on_{name}": found.clean_acc for name, found in run.final.items()},
         **{f"robust_acc_on_{name}": found.robust_acc for name, found in run.final.items()},

@@ -11,14 +11,14 @@ from functools import cache
 
 import pyarrow.parquet as pq
 
-from cosweep.detection import DETECTORS, RECORDED_CURVES
+from cosweep.detection import DETECTORS, RECORDED_CURVES, Chance
 from cosweep.metrics import ProbeMetrics
 from cosweep.training import TrialRun, TrialSpec
 from cosweep.training.evaluation import FinalAccuracies
 
 _TRAINING = ("sweep", "method", "epsilon", "beta", "seed", "probe_pgd_steps")
 _PROBE = ("step", "epoch", "clean_acc", "fgsm_acc", "pgd_acc", "grad_cos")
-_CLASSES = 10
+_CHANCE = Chance(classes=10)
 
 
 class SimulatedRun(TrialRun):
@@ -31,7 +31,7 @@ class SimulatedRun(TrialRun):
     simulated = True
 
     def _run(self) -> Iterator[ProbeMetrics]:
-        detector = DETECTORS[self.spec.stop.co.detector](_CLASSES)
+        detector = DETECTORS[self.spec.stop.co.detector](_CHANCE)
         curve = drawn_curve(self.spec)
         last = curve[-1]
         self.total_steps, self.steps_per_epoch = last.step, round(last.step / last.epoch)

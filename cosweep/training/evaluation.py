@@ -17,8 +17,11 @@ from cosweep.attacks import (
     gradient_and_logits,
     input_gradient,
     labels_right,
+    margin_where,
+    pgd_alpha,
     step,
     uniform_in_ball,
+    vanished,
     withstands_pgd,
 )
 from cosweep.attacks.autoattack import withstands_autoattack
@@ -51,6 +54,7 @@ class Accuracies:
     fgsm_acc: float
     pgd_acc: float
     grad_cos: float
+    zero_grad_share: float
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ class Prober:
     Attributes:
         x, y: (N, C, H, W) images inside ``box``, (N,) labels.
         epsilon, norm: Radius of the attacks, and of what ball.
-        pgd_steps: Steps of PGD, alpha epsilon / 4, one restart.
+        pgd_steps: Steps of PGD, one restart.
         seed: Of the noise; the same for all probes of a trial.
         with_grad_cos: Whether to measure the gradient cosine.
         workers: Those that share the work, with the same result on each.
@@ -77,12 +81,17 @@ class Prober:
     workers: Workers = ALONE
 
     def measure(self, model: nn.Module) -> Accuracies:
-        """All accuracies and the gradient cosine of a model, which is left in the mode it was in."""
+        """All accuracies and the gradient cosine of a model, which is left in the mode it was in.
+
+        Attacks climb the margin from where the gradient of the cross-entropy is exactly zero.
+        """
         rows = self.workers.rows(len(self.x))
         x, y = self.x[rows], self.y[rows]
         with evaluating(model):
             gradient, logits = gradient_and_logits(model, x, y)
-            perturbed = x + step(gradient, x, alpha=self.epsilon, box=self.box, norm=self.norm)
+            flat = vanished(gradient)
+            ascent = margin_where(flat, gradient, model, x, y)
+            perturbed = x + step(ascent, x, alpha=self.epsilon, box=self.box, norm=self.norm)
             return Accuracies(
                 clean_acc=self._share(labels_right(logits, y)),
                 fgsm_acc=self._share(correct(model, perturbed, y)),
@@ -99,6 +108,7 @@ class Prober:
                     workers=self.workers,
                 ),
                 grad_cos=self._grad_cos(model, x, y, gradient) if self.with_grad_cos else math.nan,
+                zero_grad_share=self._share(flat),
             )
 
     def diagnose(self, model: nn.Module, diagnostics: Sequence[Diagnostic]) -> dict[str, float | list[float]]:
@@ -140,7 +150,7 @@ def robust_accuracy(
     norm: Norm = "linf",
     workers: Workers = ALONE,
 ) -> float:
-    """Fraction of examples that stay right under every iterate of PGD; alpha is epsilon / 4 if it is None.
+    """Fraction of examples that stay right under every iterate of PGD; without ``alpha``, with :func:`pgd_alpha`.
 
     An example counts as broken by any iterate, its clean image included, so more steps or restarts never
     raise the number. Several workers share the examples of each chunk.
@@ -152,7 +162,7 @@ def robust_accuracy(
                 chunk_x[workers.rows(len(chunk_x))],
                 chunk_y[workers.rows(len(chunk_y))],
                 epsilon=epsilon,
-                alpha=epsilon / 4 if alpha is None else alpha,
+                alpha=pgd_alpha(epsilon, steps) if alpha is None else alpha,
                 steps=steps,
                 restarts=restarts,
                 box=box,
@@ -167,10 +177,17 @@ def robust_accuracy(
 
 @dataclass(frozen=True)
 class FinalAccuracies:
-    """Fractions of the held-out examples of one ablation, counted."""
+    """Fractions of the held-out examples of one ablation, counted.
+
+    Attributes:
+        clean_acc: Right without perturbation.
+        robust_acc: Right under attack.
+        zero_grad_share: With an input gradient of exactly zero; NaN if that was not measured.
+    """
 
     clean_acc: float
     robust_acc: float
+    zero_grad_share: float = math.nan
 
 
 def final_accuracies(
@@ -189,6 +206,7 @@ def final_accuracies(
     """Accuracy without perturbation and under the final evaluation's attack; of these, workers share PGD alone."""
     with evaluating(model):
         clean = _share(torch.cat([correct(model, *chunk) for chunk in _chunks(x, y)]))
+        flat = _share(torch.cat([vanished(input_gradient(model, *chunk)) for chunk in _chunks(x, y)]))
         if final.attack == "autoattack":
             images = Box(min(box.low, x.min().item()), max(box.high, x.max().item()))
             reach = box if box.pulls else images
@@ -205,13 +223,13 @@ def final_accuracies(
                 )
                 for index, chunk in enumerate(_chunks(x, y))
             ]
-            return FinalAccuracies(clean, _share(torch.cat(standing)))
+            return FinalAccuracies(clean, _share(torch.cat(standing)), flat)
     robust = robust_accuracy(
         model, x, y,
         epsilon=epsilon, alpha=final.alpha, steps=final.steps, restarts=final.restarts,
         box=box, seed=seed, norm=norm, workers=workers,
     )  # fmt: skip
-    return FinalAccuracies(clean, robust)
+    return FinalAccuracies(clean, robust, flat)
 
 
 def _chunks(x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

@@ -12,10 +12,10 @@ from typing import Any, ClassVar
 
 import torch
 
-from cosweep.attacks import fgsm
+from cosweep.attacks import fgsm, measuring_gradient
 from cosweep.data import Dataset
 from cosweep.data.batches import DeviceData
-from cosweep.detection import DETECTORS, Detector, Verdict
+from cosweep.detection import DETECTORS, Chance, Detector, Verdict
 from cosweep.errors import CosweepError
 from cosweep.metrics import Ablation, ProbeMetrics, Snapshot, TrialState, TrialStatus
 from cosweep.parallel import ALONE, Workers
@@ -142,7 +142,7 @@ class TrialRun:
         self.box = data.box
         trainer = Trainer(spec, data, self.device, self.workers)
         prober = _prober(spec, data, self.workers)
-        detector = DETECTORS[spec.stop.co.detector](data.num_classes)
+        detector = DETECTORS[spec.stop.co.detector](Chance.of_labels(prober.y.tolist()))
         self.total_steps, self.steps_per_epoch = trainer.total_steps, trainer.steps_per_epoch
         replay = self._replay = Replay(trainer, prober, detector)
         if self._resumed is not None:
@@ -182,7 +182,7 @@ class TrialRun:
         x, y = data.test_subset(count)
         index = data.test_index(count)
         with evaluating(trainer.model):
-            deltas = fgsm(trainer.model, x, y, method.epsilon, data.box, method.norm)
+            deltas = fgsm(trainer.model, x, y, method.epsilon, data.box, method.norm, measuring_gradient)
         for original, intervened, delta, number, label in zip(data.x_test[index], x, deltas, index, y, strict=True):
             pixels = [image.flatten().tolist() for image in (original, intervened, delta)]
             self.snapshots.append(Snapshot(moment, trainer.step, int(number), int(label), list(data.shape), *pixels))
@@ -349,6 +349,7 @@ def _probe(trainer: Trainer, measured: Accuracies, train_loss: float, train_acc:
         fgsm_acc=measured.fgsm_acc,
         pgd_acc=measured.pgd_acc,
         grad_cos=measured.grad_cos,
+        zero_grad_share=measured.zero_grad_share,
     )
 
 

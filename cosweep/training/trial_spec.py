@@ -72,7 +72,7 @@ class ProbeSpec(Spec):
     Attributes:
         every: Steps between probes.
         examples: Held-out images, the same for all trials.
-        pgd_steps: Of the probe's PGD, alpha epsilon / 4, one restart.
+        pgd_steps: Of the probe's PGD; alpha epsilon / 4 (epsilon / steps for fewer than four), one restart.
         grad_cos: Whether to measure the gradient cosine, for two more passes.
         diagnostics: What to measure besides, at every ``diagnostic_every``-th probe.
         diagnostic_limit: Passes that the diagnostics may cost, as a multiple of the training's in the same time.
@@ -101,7 +101,7 @@ class FinalSpec(Spec):
     Attributes:
         attack: ``pgd``, or ``autoattack``: APGD-CE, APGD-T and Square.
         steps: Of PGD; AutoAttack has its own.
-        alpha: Of PGD, on the pixel scale; null is epsilon / 4.
+        alpha: Of PGD, on the pixel scale; null takes that of the probes.
         restarts: Random ones, of PGD.
         examples: Held-out images.
         on: Which images to evaluate on: as trained on, and ablations of them.

@@ -15,10 +15,13 @@ from cosweep.attacks import (
     correct,
     fgsm,
     input_gradient,
+    measuring_gradient,
     pgd,
+    pgd_alpha,
     random_start,
     single_step,
     uniform_like,
+    vanished,
     withstands_pgd,
 )
 from cosweep.units import Box
@@ -247,3 +250,76 @@ def test_more_steps_and_more_restarts_never_save_an_example() -> None:
 
     for fewer, more in [((1, 1), (2, 1)), ((2, 1), (8, 1)), ((2, 1), (2, 2)), ((2, 2), (2, 5)), ((8, 2), (8, 5))]:
         assert not (standing(*more) & ~standing(*fewer)).any()
+
+
+# --- where the gradient vanishes -------------------------------------------------------------------------------------
+
+
+class Confident(nn.Module):
+    """A model whose logits are so large that the cross-entropy's gradient rounds to zero where it is right."""
+
+    def __init__(self, model: nn.Module, scale: float = 1e5) -> None:
+        super().__init__()
+        self.model, self.scale = model, scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.scale * self.model(x)
+        return logits
+
+
+def labelled(model: nn.Module, n: int = 40) -> tuple[Tensor, Tensor]:
+    x, _ = batch(n)
+    with torch.no_grad():
+        return x, model(x).argmax(dim=1)
+
+
+def test_gradients_that_vanish_are_counted_example_by_example() -> None:
+    gradient = torch.zeros(4, 1, 2, 2)
+    gradient[1, 0, 1, 1], gradient[2], gradient[3, 0, 0, 0] = 1e-45, -0.0, torch.nan
+    assert vanished(gradient).tolist() == [True, False, True, False]
+
+
+def test_a_measurement_climbs_the_margin_where_the_gradient_is_zero_and_the_loss_elsewhere() -> None:
+    model, (x, y) = Confident(linear_model()), labelled(linear_model())
+    y[::2] = (y[::2] + 1) % 10  # those that are wrong have a gradient
+    gradient, ascent = input_gradient(model, x, y), measuring_gradient(model, x, y)
+    flat = vanished(gradient)
+    assert flat[1::2].sum() >= 18
+    assert not flat[::2].any()
+    assert torch.equal(ascent[~flat], gradient[~flat])
+    with torch.no_grad():
+        logits = model(x)
+        best = logits.scatter(1, y[:, None], -torch.inf).argmax(dim=1)
+    weight = 1e5 * dict(model.model.named_parameters())["1.weight"].detach()
+    slope = (weight[best] - weight[y])[flat].view_as(x[flat])
+    torch.testing.assert_close(ascent[flat], slope, atol=1e-2, rtol=1e-4)
+
+
+@pytest.mark.parametrize("epsilon", [0.02, 0.05])
+def test_a_confident_model_is_no_more_robust_than_the_same_with_small_logits(epsilon: float) -> None:
+    """A two-class linear model breaks where its distance to the boundary says, whatever its scale."""
+    plain = linear_model(classes=2)
+    x, y = labelled(plain)
+    standing = [
+        withstands_pgd(
+            model, x, y, epsilon=epsilon, alpha=epsilon / 4, steps=10, restarts=1, box=Box(-1.0, 2.0), rng=rng()
+        )
+        for model in (plain, Confident(plain))
+    ]
+    assert torch.equal(*standing)
+    assert 0 < standing[0].sum() < 40
+
+
+def test_attacks_of_training_methods_do_not_leave_the_cross_entropy() -> None:
+    model, (x, y) = Confident(linear_model()), labelled(linear_model())
+    flat = vanished(input_gradient(model, x, y))
+    assert flat.any()
+    assert not fgsm(model, x, y, 0.1, UNIT_BOX)[flat].any()
+    assert fgsm(model, x, y, 0.1, UNIT_BOX, gradient_of=measuring_gradient)[flat].flatten(1).any(dim=1).all()
+
+
+@pytest.mark.parametrize("steps", range(1, 61))
+def test_steps_of_pgd_add_up_to_epsilon_and_are_a_quarter_of_it_from_four_on(steps: int) -> None:
+    epsilon = 8 / 255
+    assert steps * pgd_alpha(epsilon, steps) >= epsilon * (1 - 1e-12)
+    assert (pgd_alpha(epsilon, steps) == epsilon / 4) is (steps >= 4)

@@ -149,6 +149,30 @@ class Masked(nn.Module):
         return logits + 0 * x.flatten(1)[:, :2]
 
 
+@pytest.mark.usefixtures("few_queries")
+@pytest.mark.parametrize("classes", [2, 10])
+def test_a_confident_model_gains_nothing_from_gradients_that_round_to_zero(classes: int) -> None:
+    """With two classes the authors' attacks have the cross-entropy and a few queries alone."""
+    plain = linear_model(classes=classes)
+    x, _ = batch(40, classes=classes)
+    y = own_labels(plain, x)
+    steep = nn.Sequential(*plain, Scale(1e5))
+    expected = withstands(plain, x, y, 0.02, box=WIDE_BOX, classes=classes)
+    assert torch.equal(withstands(steep, x, y, 0.02, box=WIDE_BOX, classes=classes), expected)
+    assert 0 < expected.sum() < 40
+
+
+class Scale(nn.Module):
+    """Logits times a number."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.factor * x
+
+
 def test_square_breaks_what_gradients_do_not() -> None:
     model, (x, _) = Masked(), batch(8, classes=2)
     y = own_labels(model, x)

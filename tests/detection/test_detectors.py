@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from cosweep.detection import DETECTORS, Detector, Verdict
+from cosweep.detection import DETECTORS, Chance, Detector, Verdict
 from cosweep.detection.collapse import Collapse
 from cosweep.detection.published import FGSMPGDGap, GradientCosine, WongDrop
 from cosweep.metrics import ProbeMetrics, TrialState
@@ -85,12 +85,86 @@ def read(detector: Detector, rows: list[Row]) -> Verdict:
         pytest.param([NAN_ROW, NAN_ROW], 10, None, "diverged", id="NaN from the first probe"),
         pytest.param([*RISE, *[COLLAPSED] * 3, NAN_ROW], 10, 40, "diverged", id="NaN after a collapse"),
         pytest.param([*RISE, (0.6, 0.4, math.nan)], 10, None, "diverged", id="one NaN in a row"),
+        pytest.param([CHANCE] * 6, 10, None, "not_robust", id="never left chance"),
+        pytest.param([(0.3, 0.1, 0.05), *[CHANCE] * 3], 10, None, "diverged", id="learned, then falls to chance"),
+        pytest.param(
+            [(0.98, 0.80, 0.75), (0.98, 0.82, 0.78), (0.97, 0.99, 0.02), (0.97, 1, 0), (0.97, 1, 0)], 2, 30, "co",
+            id="two classes",
+        ),
+        pytest.param([(1.0, 0.97, 0.65)] * 4, 2, None, "healthy", id="digits 0 and 1 at epsilon 80/255"),
+        pytest.param([(1.0, 0.97, 0.54)] * 4, 2, None, "not_robust", id="two classes, robust by a constant answer"),
+        pytest.param([(0.9, 0.6, 0.5), *[(0.9, 0.95, 0.1)] * 3], 3, 20, "co", id="three classes"),
+        pytest.param([(0.9, 0.6, 0.5)] * 4, 3, None, "healthy", id="three classes, healthy"),
+        pytest.param([(0.5, 0.5, 0.5), *[(0.9, 0.2, 0.0)] * 4], 2, None, "not_robust", id="FGSM breaks it as well"),
     ],
 )  # fmt: skip
 def test_collapse_decides_by_table(rows: list[Row], classes: int, flagged: int | None, state: str) -> None:
-    verdict = read(Collapse(classes), rows)
+    verdict = read(Collapse(Chance(classes)), rows)
     assert (verdict.co_step, verdict.state) == (flagged, state)
     assert verdict.co is (flagged is not None)
+
+
+CONSTANT: Row = (0.6, 0.6, 0.6)
+UNEVEN = Chance(10, largest=0.6)
+
+
+@pytest.mark.parametrize(
+    ("rows", "chance", "flagged", "state"),
+    [
+        pytest.param([(0.23, 0.23, 0.23)] * 4, Chance(10, 0.196, 256), None, "not_robust", id="an SVHN of 256 images"),
+        pytest.param([(0.23, 0.23, 0.23)] * 4, Chance(10, 0.23), None, "not_robust", id="the largest class is known"),
+        pytest.param([CONSTANT] * 4, UNEVEN, None, "not_robust", id="60 % of one class, constant answer"),
+        pytest.param([(0.65, 0.6, 0.56)] * 4, UNEVEN, None, "not_robust", id="60 % of one class, attacked"),
+        pytest.param([CONSTANT, *[(0.9, 0.7, 0.25)] * 4], UNEVEN, None, "not_robust", id="no constant answer is lost"),
+        pytest.param(
+            [CONSTANT, (0.8, 0.7, 0.65), (0.9, 0.75, 0.4), *[(0.9, 0.97, 0.02)] * 3], UNEVEN, 40, "co",
+            id="60 % of one class, breaks",
+        ),
+        pytest.param(
+            [(0.9, 0.95, 0.0)] * 3 + [(0.65, 0.6, 0.6)] * 3, UNEVEN, 10, "co", id="a constant answer is no recovery"
+        ),
+        pytest.param([(0.4, 0.4, 0.4)] * 4, Chance(3, 0.4, 360), None, "not_robust", id="labels 0, 5 and 9 only"),
+        pytest.param([(3 / 256, 2 / 256, 2 / 256)] * 4, Chance(200, None, 256), None, "not_robust", id="200 classes"),
+        pytest.param([(5 / 256,) * 3] * 4, Chance(150, 5 / 256, 256), None, "not_robust", id="200 classes, constant"),
+        pytest.param([(0.3, 0.12, 0.1)] * 4, Chance(150, 5 / 256, 256), None, "healthy", id="200 classes, healthy"),
+        pytest.param([*RISE, *[(0.18, 0.17, 0.1)] * 3], Chance(10), None, "healthy", id="above chance, noise unknown"),
+        pytest.param([*RISE, *[(0.18, 0.17, 0.1)] * 3], Chance(10, None, 64), None, "diverged", id="12 of 64 images"),
+        pytest.param([(1.0, 1.0, 1.0)] * 4, Chance(1, 1.0, 5), None, "not_robust", id="one class alone says nothing"),
+    ],
+)  # fmt: skip
+def test_collapse_decides_beside_what_a_constant_answer_reaches(
+    rows: list[Row], chance: Chance, flagged: int | None, state: str
+) -> None:
+    verdict = read(Collapse(chance), rows)
+    assert (verdict.co_step, verdict.state) == (flagged, state)
+
+
+@pytest.mark.parametrize(
+    ("chance", "guess_limit", "robust_floor"),
+    [
+        (Chance(10), 0.15, 0.2),
+        (Chance(100), 0.015, 0.02),
+        (Chance(2), 0.5 + 1 / 36, 0.5 + 1 / 18),
+        (Chance(3), 1 / 3 + 1 / 27, 1 / 3 + 2 / 27),
+        (Chance(10, 0.6), 0.6 + 0.4 / 18, 0.6 + 0.4 / 18),
+        (Chance(10, 0.13, 256), 0.13 + 3 * math.sqrt(0.13 * 0.87 / 256), 0.2),  # of a draw from even classes
+        (Chance(2, 0.5, 64), 0.5 + 3 / 16, 0.5 + 1 / 18),
+    ],
+)
+def test_limits_above_chance(chance: Chance, guess_limit: float, robust_floor: float) -> None:
+    assert chance.guess_limit == pytest.approx(guess_limit)
+    assert chance.robust_floor == pytest.approx(robust_floor)
+
+
+def test_chance_of_labels_is_the_share_of_the_largest_class() -> None:
+    assert Chance.of_labels([0, 5, 9, 9, 5, 9]) == Chance(3, 0.5, 6)
+    assert Chance.of_labels([7]) == Chance(1, 1.0, 1)
+
+
+@pytest.mark.parametrize("largest", [0.05, 1.5, -1.0])
+def test_a_largest_class_that_cannot_be_is_refused(largest: float) -> None:
+    with pytest.raises(ValueError, match=rf"the largest of 10 classes has a share from 0\.1 to 1, got {largest:g}"):
+        Chance(10, largest)
 
 
 def test_collapse_says_between_which_probes_it_began_and_why() -> None:
@@ -141,7 +215,7 @@ def test_wong_drop_compares_with_a_probe_an_epoch_older() -> None:
 
 def test_wong_drop_misses_a_full_collapse_of_a_hundred_classes() -> None:
     rows = [(0.45, 0.22, 0.18), (0.5, 0.24, 0.19), (0.45, 0.6, 0.01), (0.45, 0.6, 0.01)]
-    assert not read(WongDrop(100), rows).co
+    assert not read(WongDrop(Chance(100)), rows).co
 
 
 @pytest.mark.parametrize(("fgsm", "pgd", "flagged"), [(0.99, 0.02, True), (0.95, 0.10, False), (0.5, 0.45, False)])
@@ -174,7 +248,7 @@ def random_rows(seed: int, n: int = 40) -> list[Row]:
 @pytest.mark.parametrize("name", DETECTORS)
 @pytest.mark.parametrize("seed", range(20))
 def test_a_rule_decides_once(name: str, seed: int) -> None:
-    detector = DETECTORS[name](10)
+    detector = DETECTORS[name]()
     found: Verdict | None = None
     for probe in probes(random_rows(seed)):
         verdict = detector.update(probe)
@@ -195,7 +269,7 @@ def test_a_rule_decides_once(name: str, seed: int) -> None:
 @pytest.mark.parametrize("name", DETECTORS)
 @pytest.mark.parametrize("seed", range(5))
 def test_asking_whether_a_probe_looks_collapsed_changes_nothing(name: str, seed: int) -> None:
-    asked, left_alone = DETECTORS[name](10), DETECTORS[name](10)
+    asked, left_alone = DETECTORS[name](), DETECTORS[name]()
     others = probes(random_rows(seed + 100))
     for probe, other in zip(probes(random_rows(seed)), others, strict=False):
         answers = [asked.collapsed(other), asked.collapsed(probe), asked.collapsed(other)]
@@ -209,7 +283,7 @@ def test_asking_whether_a_probe_looks_collapsed_changes_nothing(name: str, seed:
 def test_a_healthy_curve_is_never_flagged(name: str, seed: int, classes: int) -> None:
     rng = random.Random(seed)
     peak = 0.5 if classes == 10 else 0.2
-    detector = DETECTORS[name](classes)
+    detector = DETECTORS[name](Chance(classes))
     rows: list[Row] = []
     for index in range(60):
         pgd = peak * min(1.0, (index + 4) / 20) + rng.uniform(-0.02, 0.02)
@@ -225,13 +299,13 @@ def test_a_healthy_curve_is_never_flagged(name: str, seed: int, classes: int) ->
 
 @pytest.mark.parametrize("name", DETECTORS)
 def test_a_full_collapse_is_flagged_at_its_first_probe(name: str) -> None:
-    verdict = read(DETECTORS[name](10), [*RISE, *[(0.8, 0.99, 0.01)] * 4])
+    verdict = read(DETECTORS[name](), [*RISE, *[(0.8, 0.99, 0.01)] * 4])
     assert (verdict.co_step, verdict.co_step_low, verdict.state) == (40, 30, TrialState.CO)
 
 
 @pytest.mark.parametrize("name", DETECTORS)
 def test_a_row_of_nan_is_a_divergence_and_no_collapse(name: str) -> None:
-    verdict = read(DETECTORS[name](10), [*RISE, NAN_ROW])
+    verdict = read(DETECTORS[name](), [*RISE, NAN_ROW])
     assert (verdict.state, verdict.co) == (TrialState.DIVERGED, False)
 
 

@@ -164,3 +164,12 @@ def test_long_curves_are_thinned_so_that_the_page_stays_small(store: Store, monk
     assert told["thinned"]
     for curve in told["curves"].values():
         assert (len(curve["step"]), curve["step"][0], curve["step"][-1]) == (12, STEPS_A_PROBE, 60 * STEPS_A_PROBE)
+
+
+def test_trials_whose_gradients_vanish_are_named_at_the_top(store: Store) -> None:
+    write_sweep(store, keep=2, robust_zero_grad_share=0.05)
+    assert "Vanishing gradients" not in text_of(store)
+    (row, _) = write_sweep(store, keep=2, robust_zero_grad_share=0.91)
+    text = re.sub(r"\s+", " ", text_of(store))
+    assert "<b>Vanishing gradients</b> in 2 trials: at 91 % of the images, at most," in text
+    assert f'<a href="#trial={row["trial_id"]}">' in text.split("robust_zero_grad_share</code>")[1][:60]

@@ -261,7 +261,7 @@ def test_probes_and_pictures_that_no_trial_leaves_are_left_out(store: Store, tmp
     probe = {column.name: None for column in TABLES["curves"]} | {"trial_id": f"{0:012x}", "step": 1}
     folder = tmp_path / f"results/{kind}/sweep=made"
     folder.mkdir(parents=True, exist_ok=True)
-    row = (picture if kind == "snapshots" else probe) | values
+    row = {**(picture if kind == "snapshots" else probe), **values}
     pq.write_table(table_from_rows([row], TABLES[kind]), folder / f"{0:012x}.parquet")
     assert f"{0:012x}" not in getattr(store, kind)()["trial_id"].to_pylist()
     assert [bad.path for bad in store.bad_files] == [str(folder / f"{0:012x}.parquet")]

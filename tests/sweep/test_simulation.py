@@ -12,6 +12,7 @@ import torch
 from typer.testing import CliRunner
 
 from cosweep.cli import app
+from cosweep.detection import Chance
 from cosweep.errors import SpecError
 from cosweep.metrics import ProbeMetrics
 from cosweep.results.detect import VERDICT_SCHEMA, detect_file
@@ -46,7 +47,7 @@ def test_its_verdict_is_that_of_detect_on_the_same_curve(tmp_path: Path) -> None
     names = ("step", "clean_acc", "fgsm_acc", "pgd_acc")
     rows = [{"trial_id": i, **{name: getattr(p, name) for name in names}} for i, _, curve in runs for p in curve]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "curves.parquet")
-    expected = detect_file(tmp_path / "curves.parquet", "collapse", 10).to_pylist()
+    expected = detect_file(tmp_path / "curves.parquet", "collapse", Chance(10)).to_pylist()
     found = [{"trial_id": trial_id, **run.verdict.to_dict()} for trial_id, run, _ in runs]
     assert pa.Table.from_pylist(found, VERDICT_SCHEMA).to_pylist() == expected
     assert {verdict["state"] for verdict in expected} >= {"healthy", "co"}

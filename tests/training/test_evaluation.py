@@ -107,6 +107,38 @@ def test_probes_of_the_same_model_are_equal() -> None:
     assert prober.measure(model) == first
 
 
+def confident(model: nn.Module) -> nn.Module:
+    """The same decisions, by logits whose cross-entropy has a gradient of exactly zero where it is right."""
+    linear = model[1]  # type: ignore[index]
+    with torch.no_grad():
+        linear.weight *= 1e5
+        linear.bias *= 1e5
+    return model
+
+
+def test_probe_and_final_evaluation_count_the_examples_without_gradient_and_break_them_all_the_same() -> None:
+    plain, steep, (x, _) = linear_model(classes=2), confident(linear_model(classes=2)), batch(40, classes=2)
+    y = own_labels(plain, x)
+    y[:10] = 1 - y[:10]
+    seen, expected = (Prober(x, y, 0.03, 4, UNIT_BOX, seed=0).measure(model) for model in (steep, plain))
+    assert (seen.clean_acc, seen.fgsm_acc, seen.pgd_acc) == (expected.clean_acc, expected.fgsm_acc, expected.pgd_acc)
+    assert seen.fgsm_acc < seen.clean_acc
+    assert (seen.zero_grad_share, expected.zero_grad_share) == (30 / 40, 0.0)
+    ended, known = (final(model, x, y, "pgd", 0.03, classes=2) for model in (steep, plain))
+    assert (ended.robust_acc, ended.zero_grad_share) == (known.robust_acc, 30 / 40)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_pgd_of_few_steps_reaches_across_epsilon(steps: int) -> None:
+    """From some starts a step of epsilon / 4 would not leave the half of the ball where a linear model is right."""
+    model, (x, _) = linear_model(classes=2), batch(40, classes=2)
+    x = 0.4 + 0.2 * x
+    y = own_labels(model, x)
+    many, few = (accuracy(model, x, y, 0.01, n, 1) for n in (50, steps))
+    assert many <= few <= many + 0.1
+    assert many < 0.9
+
+
 def test_gradients_of_a_linear_two_class_model_are_parallel() -> None:
     model, (x, y) = linear_model(classes=2), batch(20, classes=2)
     assert Prober(x, y, 0.2, 1, UNIT_BOX, seed=0).measure(model).grad_cos == pytest.approx(1.0, abs=1e-5)
@@ -176,7 +208,7 @@ def test_final_accuracies_of_ten_and_three_examples_are_counts_over_thirteen(
     x, _ = batch(13)
     y = own_labels(model, x)
     y[right:] = (y[right:] + 1) % 10
-    assert final(model, x, y, attack, epsilon=0.0) == FinalAccuracies(right / 13, right / 13)
+    assert final(model, x, y, attack, epsilon=0.0) == FinalAccuracies(right / 13, right / 13, 0.0)
 
 
 @pytest.mark.parametrize(("alpha", "expected"), [(None, 0.1), (2 / 255, 2 / 255)])
@@ -213,7 +245,7 @@ def test_final_robust_accuracy_counts_the_survivors_of_all_chunks(
     weight = dict(model.named_parameters())["1.weight"].detach()
     distance = (logits[:, 0] - logits[:, 1]).abs() / (weight[0] - weight[1]).abs().sum()
     epsilon = distance.sort().values[5:7].mean().item()
-    assert final(model, x, y, attack, epsilon, classes=2) == FinalAccuracies(1.0, 7 / 13)
+    assert final(model, x, y, attack, epsilon, classes=2) == FinalAccuracies(1.0, 7 / 13, 0.0)
 
 
 def test_final_evaluation_passes_its_settings_on_to_pgd(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,4 +305,4 @@ def test_final_evaluation_is_made_in_eval_mode() -> None:
     model, (x, y) = convolutional_model().train(), batch(20)
     found = final(model, x, y, "pgd", epsilon=0.0)
     expected = (own_labels(model.eval(), x) == y).sum().item() / 20
-    assert found == FinalAccuracies(expected, expected)
+    assert found == FinalAccuracies(expected, expected, 0.0)

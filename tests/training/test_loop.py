@@ -7,11 +7,14 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from cosweep.detection import DETECTORS, Detector
+from cosweep.data import Dataset
+from cosweep.detection import DETECTORS, Chance, Detector
+from cosweep.detection.collapse import Collapse
 from cosweep.errors import SpecError
 from cosweep.methods import Batch
 from cosweep.methods.fgsm import FGSM
@@ -49,6 +52,35 @@ def test_probes_and_outcome_are_fractions_counted_over_the_held_out_examples() -
         assert math.isfinite(probe.train_loss)
         assert -1 <= probe.grad_cos <= 1
     assert run.robust_acc * 64 == int(run.robust_acc * 64)
+
+
+def test_a_trial_that_never_leaves_chance_is_not_robust_and_did_not_diverge() -> None:
+    run, probes = finished(tiny_spec(optimizer={"lr_max": 1e-9, "epochs": 1}, probe={"every": 1}))
+    assert len(probes) == 4
+    assert run.verdict.state is TrialState.NOT_ROBUST
+
+
+@pytest.mark.parametrize(("kept", "chance"), [((0, 1), 35 / 66), ((0, 5, 9), 41 / 101)])
+def test_chance_is_that_of_the_labels_that_are_probed(
+    kept: tuple[int, ...], chance: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Chance] = []
+
+    class Seen(Collapse):
+        def __init__(self, chance: Chance) -> None:
+            seen.append(chance)
+            super().__init__(chance)
+
+    monkeypatch.setitem(DETECTORS, "collapse", Seen)
+    whole = digits()
+    train, test = (np.isin(labels, kept) for labels in (whole.y_train, whole.y_test))
+    some = Dataset(
+        whole.x_train[train], whole.y_train[train], whole.x_test[test], whole.y_test[test], max(kept) + 1, 16
+    )  # fmt: skip
+    list(run_trial(tiny_spec(data={"train_examples": None}, probe={"examples": 256}), dataset=some))
+    count = np.bincount(some.y_test).max()
+    assert seen == [Chance(len(kept), count / len(some.y_test), len(some.y_test))]
+    assert seen[0].accuracy == chance
 
 
 def test_outcome_is_known_only_at_the_end() -> None:
