@@ -42,9 +42,8 @@ def _entry(entries: list[Any], key: str) -> int:
     if not is_index(key):
         raise ValueError(f"{shown(key)} is no place in a list; count from 0, without leading zeros")
     if len(key) > 9 or int(key) >= len(entries):
-        raise ValueError(
-            f"the list has {counted(len(entries), 'entry', 'entries')}, counted from 0; to add one, write the whole list"
-        )
+        there = counted(len(entries), "entry", "entries")
+        raise ValueError(f"the list has {there}, counted from 0; to add one, write the whole list")
     return int(key)
 
 
