@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -41,6 +42,7 @@ console = SafeConsole(highlight=False, width=_width)
 errors = SafeConsole(stderr=True, highlight=False)
 
 _MOST_BAD_FILES = 20
+_MOST_FAULTS = 100
 
 _SLOW_SECONDS = 5.0
 _WHOLE = "--format csv or json, or a wider terminal"
@@ -71,8 +73,10 @@ def reports_errors(command: Callable[P, None]) -> Callable[P, None]:
             command(*args, **kwargs)
         except SpecError as error:
             errors.print(f"[red]error:[/] {counted(len(error.faults), 'fault')} in the definition")
-            for fault in error.faults:
+            for fault in error.faults[:_MOST_FAULTS]:
                 errors.print(f"  {escape(str(fault))}", soft_wrap=True)
+            if len(error.faults) > _MOST_FAULTS:
+                errors.print(f"  and {len(error.faults) - _MOST_FAULTS:,} more")
             raise typer.Exit(2) from None
         except CosweepError as error:
             errors.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
@@ -174,13 +178,22 @@ def _print_report(report: Report) -> None:
 
 @app.command()
 @reports_errors
-def validate(file: File, overrides: Overrides = None) -> None:
+def validate(
+    file: File,
+    overrides: Overrides = None,
+    specs: Annotated[
+        bool, typer.Option("--specs", help="Print the whole spec of each trial instead, one line of JSON each.")
+    ] = False,
+) -> None:
     """Expand and check a sweep without running it; say what it would cost."""
     from cosweep.sweep.job import settled
     from cosweep.sweep.search_space import load_sweep
     from cosweep.sweep.validate import validate_sweep
 
-    for name, text in validate_sweep(settled(load_sweep(file, overrides or ()))):
+    sweep = settled(load_sweep(file, overrides or ()))
+    for spec in sweep.trials if specs else ():
+        console.print(json.dumps({"trial_id": spec.trial_id, **spec.flat()}), markup=False, soft_wrap=True)
+    for name, text in () if specs else validate_sweep(sweep):
         console.print(f"[bold]{name:<10}[/] {escape(text)}", soft_wrap=True)
 
 

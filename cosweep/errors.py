@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import reprlib
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from cosweep.redaction import redacted
+
+_MOST_SHOWN = 80
+"""Characters of a value that a message quotes."""
+_MOST_OF_A_PATH = 200
+_MOST_OF_A_MESSAGE = 4000
 
 
 class CosweepError(Exception):
@@ -14,6 +21,14 @@ class CosweepError(Exception):
 
     def __init__(self, message: str) -> None:
         super().__init__(redacted(message))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """How it is pickled: not by a call of its class, which need not take the message as its only argument."""
+        return _restored, (type(self), self.args), self.__dict__
+
+
+def _restored(cls: type[CosweepError], arguments: tuple[Any, ...]) -> CosweepError:
+    return cls.__new__(cls, *arguments)
 
 
 @dataclass(frozen=True)
@@ -24,7 +39,8 @@ class Fault:
     message: str
 
     def __str__(self) -> str:
-        return redacted(f"{self.path}: {self.message}" if self.path else self.message)
+        path, message = clipped(self.path, _MOST_OF_A_PATH), clipped(self.message, _MOST_OF_A_MESSAGE)
+        return redacted(f"{path}: {message}" if path else message)
 
 
 class SpecError(CosweepError):
@@ -45,6 +61,32 @@ class UnknownNameError(CosweepError):
 def unknown_name(what: str, name: object, known: Iterable[str]) -> str:
     """Sentence that reports an unknown name, with the nearest known one if any is near."""
     names = sorted(known)
-    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"unknown {what} {name!r}; {hint}known: {', '.join(names)}"
+    return f"unknown {what} {shown(name)}; {nearest(name, names)}known: {', '.join(names)}"
+
+
+def nearest(name: object, known: Collection[str]) -> str:
+    """Question whether the known name nearest to this one was meant, or an empty text if none is near."""
+    text = name if isinstance(name, str) else shown(name)
+    near = difflib.get_close_matches(text[:_MOST_SHOWN], known, n=1, cutoff=0.5)
+    return f"did you mean {near[0]!r}? " if near else ""
+
+
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = _MOST_SHOWN
+_short.maxlist = _short.maxtuple = _short.maxdict = 12
+
+
+def shown(value: object) -> str:
+    """A value as a message quotes it: its ``repr``, and of a long one the beginning and how long it is."""
+    text = clipped(_short.repr(value), _MOST_SHOWN)
+    if isinstance(value, str) and len(value) > _MOST_SHOWN - 2:
+        return f"{text} ({len(value):,} characters)"
+    if isinstance(value, (list, tuple, dict)) and len(value) > _short.maxlist:
+        return f"{text} ({len(value):,} entries)"
+    return text
+
+
+def clipped(text: str, most: int) -> str:
+    """A text of at most so many characters, with dots in the middle of a longer one."""
+    half = (most - 3) // 2
+    return text if len(text) <= most else f"{text[:half]}...{text[-half:]}"

@@ -10,18 +10,24 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
 from functools import cache
 from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from cosweep.errors import Fault, SpecError, unknown_name
-from cosweep.units import GREY_LEVELS, parse_pixels
+from cosweep.errors import Fault, SpecError, clipped, shown, unknown_name
+from cosweep.units import GREY_LEVELS, parse_number, parse_pixels
 
 T = TypeVar("T", bound="Spec")
 LARGEST_INT = 2**63 - 1
 """What a column of the tables holds."""
+LARGEST_FLOAT = 1e30
+"""Trainings compute in single precision, which holds 3e38: this leaves room for products."""
+MOST_ITEMS = 1000
+"""Of a list in a spec."""
+_INDEX = re.compile(r"0|[1-9][0-9]*")
 
 
 def number(
@@ -128,8 +134,10 @@ def build(cls: type[T], raw: object, menus: Menus, path: str = "") -> T:
         SpecError: With every fault below ``path``.
     """
     if not isinstance(raw, Mapping):
-        name = f"; write {{{cls.key}: {raw}}}" if isinstance(raw, str) and issubclass(cls, Component) else ""
-        raise SpecError([Fault(path, f"expected a mapping of options, got {raw!r}{name}")])
+        hint = ""
+        if issubclass(cls, Component) and isinstance(raw, str) and raw == clipped(raw, 40):
+            hint = f"; write {{{cls.key}: {raw}}}"
+        raise SpecError([Fault(path, f"expected a mapping of options, got {shown(raw)}{hint}")])
     options = dict(raw)
     if issubclass(cls, Component) and cls in menus:
         cls = _choose(cls, options, menus[cls], path)
@@ -163,6 +171,33 @@ def build(cls: type[T], raw: object, menus: Menus, path: str = "") -> T:
     raise SpecError(faults)
 
 
+def is_index(key: str) -> bool:
+    """Whether a part of a path counts the entries of a list, from 0; each entry has this one spelling."""
+    return _INDEX.fullmatch(key) is not None
+
+
+def types_of(cls: type[Spec]) -> dict[str, Any]:
+    """The options of a spec class, with their types."""
+    hints = _hints_of(cls)
+    return {f.name: hints[f.name] for f in fields(cls)}
+
+
+def type_at(cls: type[Spec], keys: Sequence[str], menus: Menus) -> Any:
+    """Type that a spec class declares at a place: of a component its base, since its name decides the rest.
+
+    None if there is no such place, or if it lies inside a component.
+    """
+    hint: Any = cls
+    for key in keys:
+        if get_origin(hint) is tuple:
+            hint = get_args(hint)[0] if is_index(key) else None
+        elif isinstance(hint, type) and issubclass(hint, Spec) and hint not in menus:
+            hint = types_of(hint).get(key)
+        else:
+            return None
+    return hint
+
+
 def _owner(cls: type[Spec]) -> str:
     return f" (for {cls.key}: {cls.name})" if issubclass(cls, Component) else ""
 
@@ -176,7 +211,9 @@ def _faults_of_values(
 
 
 def _choose(cls: type[Component], options: dict[str, Any], menu: Mapping[str, type[Component]], path: str) -> type[Any]:
-    what = path.rsplit(".", 1)[-1] if not path.rsplit(".", 1)[-1].isdigit() else cls.__name__.lower()
+    what = path.rsplit(".", 1)[-1]
+    if is_index(what):
+        what = cls.__name__.lower()
     where = f"{path}.{cls.key}" if path else cls.key
     if cls.key not in options:
         names = ", ".join(sorted(menu))
@@ -194,7 +231,9 @@ def _convert(hint: Any, spec_field: Field[Any], value: Any, menus: Menus, path: 
     if get_origin(hint) is tuple:
         item = get_args(hint)[0]
         if not isinstance(value, (list, tuple)):
-            raise SpecError([Fault(path, f"expected a list, got {value!r}")])
+            raise SpecError([Fault(path, f"expected a list, got {shown(value)}")])
+        if len(value) > MOST_ITEMS:
+            raise SpecError([Fault(path, f"expected at most {MOST_ITEMS:,} entries, got {len(value):,}")])
         return _convert_items(item, spec_field, value, menus, path)
     if get_origin(hint) is Literal:
         if value not in get_args(hint):
@@ -236,8 +275,9 @@ def _convert_union(arms: tuple[Any, ...], spec_field: Field[Any], value: Any, me
 def _convert_scalar(hint: Any, spec_field: Field[Any], value: Any, path: str) -> Any:
     if value is None and spec_field.default is None:
         return None
-    names = {float: "a number", int: "a whole number", str: "a text", bool: "true or false"}
-    fault = SpecError([Fault(path, f"expected {names.get(hint, hint)}, got {value!r}")])
+    names = {float: "a number", int: "a whole number", bool: "true or false"}
+    wrong = f"expected {names.get(hint, hint)}, got {shown(value)}" if hint is not str else no_text(value)
+    fault = SpecError([Fault(path, wrong)])
     if hint is float and spec_field.metadata.get("pixels"):
         try:
             return parse_pixels(value)
@@ -246,14 +286,16 @@ def _convert_scalar(hint: Any, spec_field: Field[Any], value: Any, path: str) ->
     if hint is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
         # YAML 1.1 reads 5e-4 as a text, so a text that is a number is one.
         try:
-            return float(value)
-        except (ValueError, OverflowError):
+            return parse_number(value)
+        except ValueError:
             raise fault from None
     if hint is int and isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
         if hint is int and abs(value) > LARGEST_INT:
-            raise SpecError([Fault(path, f"must be at most {LARGEST_INT}, got {value}")])
+            raise SpecError([Fault(path, f"must be at most {LARGEST_INT}, got {shown(value)}")])
+        if hint is str and "\0" in value:
+            raise SpecError([Fault(path, f"holds a null character: {shown(value)}")])
         return value
     raise fault
 
@@ -267,21 +309,37 @@ def _limit_fault(spec_field: Field[Any], value: Any) -> str:
         return ""
     for item in value if isinstance(value, tuple) else (value,):
         if isinstance(item, (int, float)) and not _within(item, limits):
-            return f"must be {_range(limits)}, got {item!r}{_pixel_hint(item, limits)}"
+            return f"must be {_range(limits, item)}, got {shown(item)}{_pixel_hint(item, limits)}"
     return ""
 
 
 def _within(value: float, limits: Mapping[str, Any]) -> bool:
-    return math.isfinite(value) and limits["low"] <= value <= limits["high"] and value > limits["above"]
+    return (
+        limits["low"] <= value <= limits["high"]
+        and value > limits["above"]
+        and not (isinstance(value, float) and not abs(value) <= LARGEST_FLOAT)
+    )
 
 
-def _range(limits: Mapping[str, Any]) -> str:
+def _range(limits: Mapping[str, Any], value: float) -> str:
+    """What a value that is out of the limits should have been."""
     low, high, above = limits["low"], limits["high"], limits["above"]
+    if math.isinf(high) and not math.isfinite(value):
+        return "a finite number" + (f" above {above:g}" if math.isfinite(above) else f" of at least {low:g}")
+    if value > max(above, low) and math.isinf(high):
+        return f"at most {LARGEST_FLOAT:g}"
     if math.isfinite(above):
         return f"above {above:g}" + (f" and at most {high:g}" if math.isfinite(high) else "")
     if math.isfinite(low):
         return f"in [{low:g}, {high:g}]" if math.isfinite(high) else f"at least {low:g}"
-    return "a finite number"
+    return f"in [{-LARGEST_FLOAT:g}, {LARGEST_FLOAT:g}]"
+
+
+def no_text(value: object) -> str:
+    """What to say of a value that should be a text."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    hint = '; a text that looks like a number takes quotes, as in "1e5" or, for a shell, --set \'name="1e5"\''
+    return f"expected a text, got {shown(value)}{hint if number else ''}"
 
 
 def _pixel_hint(value: float, limits: Mapping[str, Any]) -> str:

@@ -138,6 +138,14 @@ def test_validate_tells_trials_resources_and_cost(folder: Path) -> None:
     assert not (folder / "results").exists()
 
 
+def test_validate_prints_every_spec_as_a_line_of_json(folder: Path) -> None:
+    result = cosweep("validate", "s.yaml", "--specs")
+    assert result.exit_code == 0
+    rows = [json.loads(line) for line in result.output.splitlines()]
+    specs = load_sweep(folder / "s.yaml").trials
+    assert rows == [{"trial_id": spec.trial_id, **spec.flat()} for spec in specs]
+
+
 @pytest.fixture
 def store(folder: Path) -> Store:
     made = Store(folder / "results")

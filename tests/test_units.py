@@ -34,7 +34,29 @@ def test_a_fraction_reads_as_the_float_nearest_to_the_quotient(levels: int) -> N
     assert parse_pixels(f"{levels}/255") == levels / 255
 
 
-@pytest.mark.parametrize("written", ["eight", "", "8/", "/255", "8/0", "8/255/2", True, False, None, [8], {"beta": 1}])
+# Python's float() reads the first of these: underscores, full-width digits, infinity.
+@pytest.mark.parametrize(
+    "written",
+    [
+        "1_000",
+        "\uff11\uff12",
+        "8/\uff12\uff15\uff15",
+        "inf",
+        "nan",
+        "0x10",
+        "eight",
+        "",
+        "8/",
+        "/255",
+        "8/0",
+        "8/255/2",
+        True,
+        False,
+        None,
+        [8],
+        {"beta": 1},
+    ],
+)
 def test_anything_else_is_refused_and_quoted(written: object) -> None:
     with pytest.raises(ValueError, match=r"expected a number or a fraction such as 8/255, got"):
         parse_pixels(written)

@@ -17,7 +17,7 @@ from cosweep.data.dataset import Dataset
 from cosweep.data.image_folder import read_image_folder
 from cosweep.data.image_parquet import read_image_parquet
 from cosweep.data.splits import SplitSpec
-from cosweep.errors import CosweepError, Fault
+from cosweep.errors import CosweepError, Fault, shown
 from cosweep.specs import Component, number, spec_hash
 
 
@@ -41,7 +41,7 @@ class Source(Component):
 
     def faults(self) -> Iterator[Fault]:
         if isinstance(self.box, tuple) and (len(self.box) != 2 or not self.box[0] <= 0 < 1 <= self.box[1]):
-            yield Fault("box", f"expected [low, high] with low <= 0 and high >= 1, got {list(self.box)}")
+            yield Fault("box", f"expected [low, high] with low <= 0 and high >= 1, got {shown(list(self.box))}")
 
     @property
     def load_key(self) -> str:
@@ -93,7 +93,7 @@ class ImageFiles(Source):
     """
 
     root: str
-    size: int | None = number(None, low=1)
+    size: int | None = number(None, low=1, high=8192)
     split: SplitSpec | None = None
 
     @property

@@ -19,6 +19,8 @@ from cosweep.models.normalize import Normalize
 from cosweep.specs import Component, number
 from cosweep.wording import counted
 
+_MOST_WEIGHTS = 1_000_000_000
+
 
 @dataclass(frozen=True, kw_only=True)
 class Model(Component):
@@ -68,6 +70,8 @@ class Model(Component):
         try:
             with torch.random.fork_rng(devices=[]), _WithoutWeights():
                 network = nn.Sequential(*self._filter(shape), self.network(num_classes, shape))
+            if (count := sum(weights.numel() for weights in network.parameters())) > _MOST_WEIGHTS:
+                raise ValueError(f"it has {count:,} weights, and at most {_MOST_WEIGHTS:,} are allowed")
             network.to("meta")(torch.zeros(batch, *shape, device="meta"))
         except (RuntimeError, ValueError, AssertionError) as error:
             options = ", ".join(f"{name}: {value}" for name, value in self.to_dict().items() if value is not None)

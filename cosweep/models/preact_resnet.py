@@ -14,6 +14,8 @@ from cosweep.models.base import Model
 from cosweep.specs import number
 
 Shortcut = Literal["input", "preactivation"]
+_MOST_BLOCKS = 1000
+_MOST_CHANNELS = 16384
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +40,14 @@ class PreActResNet(Model):
         yield from super().faults()
         if not self.blocks:
             yield Fault("blocks", "empty; give the number of blocks of each stage, such as [2, 2, 2, 2]")
+        if sum(self.blocks) > _MOST_BLOCKS:
+            yield Fault("blocks", f"has {sum(self.blocks):,} blocks in all; at most {_MOST_BLOCKS:,} are allowed")
+        elif self.width * 2 ** (len(self.blocks) - 1) > _MOST_CHANNELS:
+            yield Fault(
+                "blocks",
+                f"each stage doubles the channels, which would be {self.width} * 2**{len(self.blocks) - 1} after "
+                f"{len(self.blocks)} stages; at most {_MOST_CHANNELS:,} are allowed",
+            )
 
     def network(self, num_classes: int, shape: tuple[int, int, int]) -> nn.Module:
         widths = [self.width * 2**stage for stage in range(len(self.blocks))]

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from cosweep.errors import CosweepError
+from cosweep.errors import CosweepError, shown
 from cosweep.results.files import Files, Stamp
 from cosweep.results.tables import (
     FRAGMENT,
@@ -36,7 +36,8 @@ T = TypeVar("T")
 COMPACTED = "compacted"
 """Stem of the compacted file. No trial may have it as its id; ids of specs are hexadecimal."""
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_MOST_LETTERS = 100
+_NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{_MOST_LETTERS - 1}}}")
 _SUFFIX = ".parquet"
 _READERS = 8
 _LISTINGS = 20
@@ -351,6 +352,7 @@ def check_name(name: str) -> str:
     """
     if not is_name(name):
         raise CosweepError(
-            f"name {name!r} must start with a letter or digit and hold only letters, digits, '.', '_' and '-'"
+            f"name {shown(name)} must start with a letter or digit and hold only letters, digits, '.', '_' and '-', "
+            f"at most {_MOST_LETTERS} of them; it has {len(name):,}"
         )
     return name

@@ -13,13 +13,20 @@ from cosweep.redaction import holds_secret
 from cosweep.specs import Spec, number
 from cosweep.training.trial_spec import TrialSpec, column_of
 
+MAX_TRIALS = 1_000_000
+MOST_SECONDS = 1e8
+"""Three years; timers do not take much more."""
+AXIS_KINDS = ("grid", "range", "uniform", "loguniform", "int")
+OFF = "off"
+"""For no MLflow, in place of its address."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSpec(Spec):
     """How the space is searched: every point of a grid, or ``trials`` points drawn at random."""
 
     kind: Literal["grid", "random"] = "grid"
-    trials: int | None = number(None, low=1)
+    trials: int | None = number(None, low=1, high=MAX_TRIALS)
     seed: int = number(0, low=0)
 
 
@@ -39,7 +46,7 @@ class ResourcesSpec(Spec):
     cpu: float = number(1.0, low=0.001)
     gpu: float = number(0.0, low=0.0)
     memory: float | None = number(None, above=0.0)
-    time_limit: float | None = number(None, above=0.0)
+    time_limit: float | None = number(None, above=0.0, high=MOST_SECONDS)
 
     def faults(self) -> Iterator[Fault]:
         """What several workers cannot have."""
@@ -49,9 +56,9 @@ class ResourcesSpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class TrackingSpec(Spec):
-    """Where MLflow keeps the runs; null is SQLite below the results folder."""
+    """Where MLflow keeps the runs; null is SQLite below the results folder, ``off`` is no MLflow."""
 
-    uri: str | None = None
+    uri: str | Literal["off"] | None = None
 
     def faults(self) -> Iterator[Fault]:
         """Why the address cannot stand in a definition."""
@@ -70,7 +77,7 @@ class ResultsSpec(Spec):
     """
 
     root: str = "results"
-    checkpoint_seconds: float | None = number(300.0, low=0.0)
+    checkpoint_seconds: float | None = number(300.0, low=0.0, high=MOST_SECONDS)
 
     def faults(self) -> Iterator[Fault]:
         """Why the address cannot stand in a definition."""
@@ -122,6 +129,8 @@ class Sweep:
         name: Of the sweep, part of paths below the results root.
         trials: Its distinct specs, in order of the space.
         axes: What the space varies.
+        points: How many points the space has, or the search drew; some may be the same spec.
+        notes: What a reader of the definition may overlook.
         source: Text of the definition's file; empty if it came from none.
         command: What runs the sweep again.
     """
@@ -135,6 +144,8 @@ class Sweep:
     results: ResultsSpec = field(default_factory=ResultsSpec)
     source: str = ""
     command: str = ""
+    points: int = 0
+    notes: tuple[str, ...] = ()
 
     def record(self) -> dict[str, Any]:
         """What was asked, as plain data for the results folder."""

@@ -17,6 +17,7 @@ from cosweep.errors import CosweepError
 from cosweep.redaction import holds_secret, redacted
 from cosweep.results.report import Report, make_report
 from cosweep.results.store import Store
+from cosweep.sweep.definition import OFF
 from cosweep.sweep.mlflow_pages import Summary
 from cosweep.sweep.mlflow_runs import SweepRuns
 from cosweep.sweep.mlflow_writer import Job, Task, summary_job
@@ -31,8 +32,10 @@ _CREDENTIALS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 def tracking_uri(store: Store, uri: str | None) -> str | None:
     """Where MLflow keeps the runs: the definition's URI, the environment's, or SQLite in the results folder.
 
-    None if the results are not on this machine's file system and no URI is given.
+    None if MLflow is off, or if the results are not on this machine's file system and no URI is given.
     """
+    if uri == OFF:
+        return None
     return uri or os.environ.get("MLFLOW_TRACKING_URI") or _own_uri(store)
 
 
@@ -150,13 +153,15 @@ class _Lines(threading.Thread):
 
 
 def stored_uri(store: Store, sweep: str, uri: str | None = None) -> str:
-    """Tracking URI that a sweep last ran with, or another one given.
+    """Tracking URI that a sweep last ran with, or another one given; that of a new store if it ran without MLflow.
 
     Raises:
         CosweepError: If the sweep is unknown, or has no MLflow store.
     """
     record = store.sweep_record(sweep)
     kept = record.get("mlflow_uri") or record["tracking"].get("uri")
+    if kept == OFF:  # it is asked for now
+        kept = None
     if kept and not uri:
         _refuse_to_log_in(kept, sweep)
     found = tracking_uri(store, uri or kept)

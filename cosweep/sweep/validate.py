@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 
 from cosweep.data import Dataset
 from cosweep.data.batches import DeviceData
+from cosweep.results.breaking_points import format_value
 from cosweep.results.store import Store
+from cosweep.specs import canonical_json
 from cosweep.sweep.cluster import (
     Node,
     cluster_address,
@@ -29,6 +34,8 @@ from cosweep.training.trainer import Trainer
 from cosweep.wording import counted
 
 _TIMED_STEPS = 3
+_MOST_TIMED = 24
+_MOST_VALUES = 12
 
 
 def validate_sweep(sweep: Sweep) -> Iterator[tuple[str, str]]:
@@ -45,7 +52,12 @@ def validate_sweep(sweep: Sweep) -> Iterator[tuple[str, str]]:
     left = [spec for spec in sweep.trials if spec.trial_id not in done]
     axes = ", ".join(f"{a.path} ({len(a.values) if a.kind == 'grid' else a.kind})" for a in sweep.axes)
     yield "sweep", f"{sweep.name}: {axes or 'one point'}"
-    yield "trials", f"{len(sweep.trials)}, of which {len(done)} are done and {len(left)} left"
+    for column, values in varied_values(sweep.trials):
+        yield "varies", f"{column}: {values}"
+    for note in sweep.notes:
+        yield "note", note
+    points = f" from {sweep.points:,} points" if sweep.points > len(sweep.trials) else ""
+    yield "trials", f"{len(sweep.trials)}{points}, of which {len(done)} are done and {len(left)} left"
     yield from _images(sweep.trials, datasets)
     nodes = _nodes()
     at_once = places(sweep.resources, nodes) if cluster_address() else concurrent_trials(sweep.resources, nodes)
@@ -93,6 +105,22 @@ def _used(asked_and_used: set[tuple[int, int]]) -> str:
     return " or ".join(texts)
 
 
+def varied_values(specs: Sequence[TrialSpec]) -> Iterator[tuple[str, str]]:
+    """Columns that differ between trials, also those that follow from others, and the values that they take."""
+    values: dict[str, dict[Any, None]] = {}
+    rows = [spec.flat() for spec in specs]
+    for name in dict.fromkeys(name for row in rows for name in row):
+        values[name] = dict.fromkeys(row.get(name) for row in rows)
+    for name, taken in values.items():
+        numbers = [value for value in taken if isinstance(value, (int, float))]
+        if len(taken) > _MOST_VALUES and len(numbers) == len(taken):
+            ends = (format_value(name, end) for end in (min(numbers), max(numbers)))
+            yield name, f"{' to '.join(ends)} ({len(taken):,} values)"
+        elif len(taken) > 1:
+            told = ", ".join(format_value(name, value) for value in list(taken)[:_MOST_VALUES])
+            yield name, told + (f", ... ({len(taken):,} values)" if len(taken) > _MOST_VALUES else "")
+
+
 def _nodes() -> list[Node]:
     if cluster_address() is None:
         return [local_node()]
@@ -101,16 +129,26 @@ def _nodes() -> list[Node]:
 
 
 def training_seconds(specs: list[TrialSpec], datasets: dict[str, Dataset]) -> float:
-    """Seconds to train all trials to the end on one CPU thread, from a few timed steps of each kind."""
-    rates: dict[tuple[object, ...], float] = {}
-    total = 0.0
+    """Seconds to train all trials to the end on one CPU thread, from a few timed steps.
+
+    Each kind of training is timed if they are few. Else those that are timed also stand, by the seconds that they take
+    for an image, for those next to them in the order of what makes a step slow.
+    """
+    images: Counter[tuple[Any, ...]] = Counter()
+    examples: dict[tuple[Any, ...], TrialSpec] = {}
     for spec in specs:
-        dataset = datasets[spec.data.load_key]
-        kind = (spec.data.load_key, spec.model, spec.method.name, spec.method.cost, spec.optimizer.batch_size)
-        if kind not in rates:
-            rates[kind] = _seconds_a_step(spec, dataset)
-        steps = -(-len(dataset.y_train) // spec.optimizer.batch_size) * spec.optimizer.epochs
-        total += steps * rates[kind]
+        cost, batch_size = spec.method.cost, spec.optimizer.batch_size
+        kind = (spec.data.load_key, canonical_json(spec.model.to_dict()), spec.method.name, cost, batch_size)
+        steps = -(-len(datasets[spec.data.load_key].y_train) // batch_size) * spec.optimizer.epochs
+        images[kind] += steps * batch_size
+        examples.setdefault(kind, spec)
+    kinds = sorted(examples)
+    total = 0.0
+    for first, end in itertools.pairwise(len(kinds) * i // _MOST_TIMED for i in range(_MOST_TIMED + 1)):
+        if neighbours := kinds[first:end]:
+            spec = examples[neighbours[len(neighbours) // 2]]
+            seconds = _seconds_a_step(spec, datasets[spec.data.load_key]) / spec.optimizer.batch_size
+            total += seconds * sum(images[kind] for kind in neighbours)
     return total
 
 

@@ -11,7 +11,7 @@ from cosweep.data import INTERVENTIONS, SOURCES, Intervention, Source
 from cosweep.data.sources import Digits
 from cosweep.detection import DETECTORS
 from cosweep.diagnostics import DIAGNOSTICS, Diagnostic
-from cosweep.errors import Fault
+from cosweep.errors import Fault, shown
 from cosweep.methods import METHODS, Method
 from cosweep.methods.fgsm import FGSM
 from cosweep.metrics import Ablation
@@ -116,7 +116,7 @@ class FinalSpec(Spec):
 
     def faults(self) -> Iterator[Fault]:
         if "injected" not in self.on or len(set(self.on)) < len(self.on):
-            text = f"expected injected (the images as trained on) and others at most once, got {list(self.on)}"
+            text = f"expected injected (the images as trained on) and others at most once, got {shown(list(self.on))}"
             yield Fault("on", text)
 
     @property

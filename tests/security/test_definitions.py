@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -13,6 +15,13 @@ from cosweep.redaction import redacted
 from cosweep.results.store import Store
 from cosweep.sweep.search_space import load_sweep
 from cosweep.sweep.yaml_file import MOST_NODES, parse_yaml
+from cosweep.training import TrialSpec
+
+
+def ones(count: int, one: str = "1") -> str:
+    """A list in YAML."""
+    return f"[{', '.join([one] * count)}]"
+
 
 SECRET = "s3cr3t-0xdeadbeef"
 
@@ -52,15 +61,81 @@ def test_no_definition_names_code_to_run(tmp_path: Path, text: str) -> None:
         laughs(10, "l{0}: &l{0} {{<<: [{1}]}}"),
         "a: &a [*a]",
         "a: [" + "1, " * MOST_NODES + "1]",
+        "a: [" + "1, " * 3_000_000 + "1]",
         "[" * 5000,
         "a: " + "{a: " * 3000 + "1" + "}" * 3000,
         "a: " + "9" * 5000,
+        "\n".join(["l0: &l0 [1]", *(f"l{n}: &l{n} [*l{n - 1}]" for n in range(1, 400))]),
     ],
-    ids=["aliases", "merge keys", "itself", "many", "deep lists", "deep mappings", "number"],
+    ids=[
+        "aliases",
+        "merge keys",
+        "itself",
+        "many",
+        "millions",
+        "deep lists",
+        "deep mappings",
+        "number",
+        "deep aliases",
+    ],
 )
 def test_a_yaml_bomb_is_refused(text: str) -> None:
-    with pytest.raises(CosweepError, match=r"evil\.yaml.*: not valid YAML: .*(entries|deep|digits|alias)"):
-        parse_yaml(text, "evil.yaml")
+    tracemalloc.start()
+    try:
+        with pytest.raises(CosweepError, match=r"evil\.yaml.*: not valid YAML: .*(entries|deep|digits|alias)"):
+            parse_yaml(text, "evil.yaml")
+        assert tracemalloc.get_traced_memory()[1] < 50_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("override", "path", "message"),
+    [
+        ("trial.model={name: preact_resnet, blocks: " + ones(60) + "}", "trial.model.blocks", "8 * 2**59"),
+        ("trial.model={name: preact_resnet, blocks: [1000, 1]}", "trial.model.blocks", "1,001 blocks"),
+        ("trial.model={name: preact_resnet, blocks: " + ones(5000) + "}", "trial.model.blocks", "1,000 entries"),
+        ("trial.interventions=" + ones(5000, "{kind: inject}"), "trial.interventions", "1,000 entries"),
+        ("space.seed.range=[0, 1000000000000]", "space.seed", "range: has 1,000,000,000,000 values"),
+        ("search={kind: random, trials: 1000000000}", "search.trials", "must be in [1, 1e+06]"),
+        ("trial.optimizer.lr_max=1e308", "trial.optimizer.lr_max", "must be at most 1e+30, got 1e+308"),
+        ("trial.optimizer.lr_max=.inf", "trial.optimizer.lr_max", "must be a finite number above 0, got inf"),
+        ("trial.x" + ".x" * 5000 + "=1", None, "the path has 5,002 parts"),
+        ("name=" + "n" * 10**6, "name", "it has 1,000,000"),
+        (f"{'k' * 10**6}=1", None, "unknown key"),
+        ("resources.time_limit=1e20", "resources.time_limit", "must be above 0 and at most 1e+08"),
+    ],
+)  # fmt: skip
+def test_a_definition_of_insane_size_is_refused_before_anything_is_built(
+    tmp_path: Path, override: str, path: str | None, message: str
+) -> None:
+    (tmp_path / "s.yaml").write_text("name: s\n")
+    result = CliRunner().invoke(app, ["validate", str(tmp_path / "s.yaml"), "--set", override])
+    assert result.exit_code == 2
+    assert message in result.output
+    assert path is None or f"{path}: " in result.output
+    assert len(result.output) < 1000
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"name": "wide_resnet", "depth": 28, "width": 256},
+        {"name": "preact_resnet", "width": 4096, "blocks": [1, 2, 30]},
+    ],
+)
+def test_a_network_that_no_memory_holds_is_refused_before_it_is_made(model: dict[str, Any]) -> None:
+    spec = TrialSpec.from_dict({"model": model})
+    with pytest.raises(CosweepError, match=r"it has [\d,]+ weights, and at most 1,000,000,000 are allowed"):
+        spec.model.check(10, (3, 32, 32))
+
+
+def test_a_million_faults_are_not_all_told(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(f"name: s\nspace: {{seed: {[f'x{n}' for n in range(300)]}}}\n")
+    result = CliRunner().invoke(app, ["validate", str(tmp_path / "s.yaml")])
+    assert "300 faults in the definition" in result.output
+    assert "and 200 more" in result.output
+    assert len(result.output.splitlines()) < 150
 
 
 @pytest.mark.parametrize(

@@ -209,6 +209,15 @@ def test_results_keep_an_address_but_neither_a_password_nor_their_own_folder(sto
     assert uri_to_keep(store, "http://host:5000") == "http://host:5000"
 
 
+def test_mlflow_is_off_where_the_definition_says_so(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = uri_of(store)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://host:5000")
+    assert tracking_uri(store, "off") is None
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    write_sweep(store, "without", keep=0, record={"tracking": {"uri": "off"}})
+    assert stored_uri(store, "without") == own  # sync and ui ask for it
+
+
 def test_a_sweep_without_a_folder_of_its_own_needs_an_address(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Store, "local_path", None)
     with pytest.raises(CosweepError, match=r"MLFLOW_TRACKING_URI=sqlite:///mlflow\.db cosweep sync made"):

@@ -18,6 +18,16 @@ from cosweep.sweep.yaml_file import parse_yaml, read_text
         ("a: 1\nb: 2\na: 3\n", r"line 3, column 1: not valid YAML: the key 'a' appears twice"),
         ("? [a]\n: 3", "line 1, column 3: not valid YAML: a key must be a plain text"),
         ("a: !!python/object/apply:os.system [ls]", "not valid YAML: could not determine a constructor"),
+        ("a: \udc80", "not valid YAML: unacceptable character"),  # a byte of a command line that is no UTF-8
+        ("a: !!bool zzz", "line 1, column 4: not valid YAML: 'zzz' is no bool"),
+        ("a: !!int ''", "line 1, column 4: not valid YAML: '' is no int"),
+        ("a: !!int 1_000", "not valid YAML: '1_000' is no int"),
+        ("a: !!int [1]", "not valid YAML: a list is no int"),
+        ("a: !!float 1:30", "not valid YAML: '1:30' is no float"),
+        ("a: !!null 3", "not valid YAML: '3' is no null"),
+        ("a: !!timestamp 2020-01-01", "not valid YAML: could not determine a constructor"),
+        ('a: "\\ud800"', "line 1, column 4: not valid YAML: .* is no text"),
+        ("a: !!" + "x" * 10**6 + " 1", r"^.{1,500}$"),
     ],
 )
 def test_a_broken_text_is_refused_with_its_place(text: str, message: str) -> None:
@@ -47,6 +57,15 @@ def test_scalars_are_those_of_the_core_schema() -> None:
     }
 
 
+def test_an_explicit_tag_reads_what_its_kind_may_hold() -> None:
+    assert parse_yaml("{a: !!int '12', b: !!str 12, c: !!bool 'true', d: !!float 3}", "f") == {
+        "a": 12,
+        "b": "12",
+        "c": True,
+        "d": 3.0,
+    }
+
+
 def test_blocks_can_be_shared_by_merge_keys() -> None:
     text = "base: &base {seed: 1, epochs: 2}\nmine: {<<: *base, epochs: 3}"
     assert parse_yaml(text, "f")["mine"] == {"seed": 1, "epochs": 3}
@@ -55,6 +74,11 @@ def test_blocks_can_be_shared_by_merge_keys() -> None:
 def test_an_absent_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CosweepError, match=r"none\.yaml: cannot be read: No such file"):
         read_text(tmp_path / "none.yaml")
+
+
+def test_a_file_is_read_to_its_limit_and_no_further() -> None:
+    with pytest.raises(CosweepError, match=r"/dev/zero: has more than 10,000,000 bytes"):
+        read_text(Path("/dev/zero"))
 
 
 def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
