@@ -118,7 +118,8 @@ class Store:
     ) -> None:
         """Write one trial's row, probes and snapshots; those of the same trial in the same sweep are replaced."""
         trial_id = str(row["trial_id"])
-        written = {"curves": curve, "snapshots": snapshots or [], "trials": [row]}
+        kept = row | {"probes": len(curve)}
+        written = {"curves": curve, "snapshots": snapshots or [], "trials": [kept]}
         tables = {
             kind: table_from_rows([{"trial_id": trial_id, **item} for item in rows], TABLES[kind])
             for kind, rows in written.items()
@@ -130,7 +131,7 @@ class Store:
 
     def write_sweep(self, name: str, record: dict[str, Any]) -> None:
         """Keep what was asked in a sweep: its definition, axes and number of trials."""
-        self.write_bytes(f"sweeps/{check_name(name)}.json", json.dumps(record, indent=1).encode())
+        self.write_bytes(_record_path(check_name(name)), json.dumps(record, indent=1).encode())
 
     def sweep_record(self, name: str) -> dict[str, Any]:
         """What :meth:`write_sweep` kept.
@@ -141,13 +142,28 @@ class Store:
         known = self.sweeps()
         if check_name(name) not in known:
             raise self.no_sweep(name, known)
-        path = f"sweeps/{name}.json"
         try:
-            return checked_record(json.loads(self.files.read(path)), name)
+            return self._read_record(name)
         except (ValueError, RecursionError) as error:
-            raise CosweepError(
-                f"{self.files.shown(path)} is damaged ({error}); cosweep run with the sweep's definition writes it anew"
-            ) from error
+            raise CosweepError(f"{self.files.shown(_record_path(name))} {_damaged(error)}") from error
+
+    def asked(self, sweep: str) -> list[str] | None:
+        """Ids of the trials of the definition that a sweep was last run with.
+
+        None if the store keeps no definition of it, or a damaged one, which is noted.
+        """
+        try:
+            trial_ids: list[str] = self._read_record(check_name(sweep))["trial_ids"]
+        except FileNotFoundError:
+            return None
+        except (ValueError, RecursionError) as error:
+            shown = self.files.shown(_record_path(sweep))
+            self._bad_files[shown] = BadFile(shown, _damaged(error))
+            return None
+        return trial_ids
+
+    def _read_record(self, name: str) -> dict[str, Any]:
+        return checked_record(json.loads(self.files.read(_record_path(name))), name)
 
     def write_pulse(self, sweep: str, pulse: dict[str, Any]) -> None:
         """Keep what a running driver says of itself, with the time now."""
@@ -248,6 +264,14 @@ def _files_at(address: str) -> Files:
     except (pa.ArrowException, OSError, ValueError) as error:
         raise CosweepError(f"results location {address}: {error}") from error
     return LocalFiles(address, Path(root)) if isinstance(fs, pafs.LocalFileSystem) else ObjectFiles(address, fs, root)
+
+
+def _record_path(sweep: str) -> str:
+    return f"sweeps/{sweep}.json"
+
+
+def _damaged(error: Exception) -> str:
+    return f"is damaged ({error}); cosweep run with the sweep's definition writes it anew"
 
 
 def _holds(partition: Partition, trial_id: str) -> bool:
