@@ -5,7 +5,15 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import os
+import pty
 import re
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -20,6 +28,7 @@ from cosweep.sweep.search_space import load_sweep
 from cosweep.units import format_pixels
 from tests.data.image_files import images, write_folder
 from tests.results.rows import broken_row, curve, measured_curve, snapshot_rows, trial_row
+from tests.security.hostile import ESCAPES
 
 GOOD = "trial: {interventions: [{kind: inject}]}\nspace: {method.epsilon: {grid: [48/255, 64/255]}}\n"
 
@@ -310,6 +319,43 @@ def test_a_wrong_query_names_the_columns() -> None:
     assert result.exit_code == 2
     assert "columns that exist" in result.output
     assert "co_step" in result.output
+
+
+ENDLESS = "SELECT count(*) FROM range(1000000000000)"
+QUERY_ERRORS = [sys.executable, "-m", "cosweep", "query", "SELECT error FROM trials"]
+
+
+@pytest.mark.usefixtures("store")
+def test_ctrl_c_ends_a_long_query_with_a_word() -> None:
+    began = time.monotonic()
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    result = cosweep("query", ENDLESS)
+    assert (result.exit_code, result.stdout, result.stderr) == (130, "", "interrupted\n")
+    assert time.monotonic() - began < 30
+
+
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize(
+    ("format", "target", "problem"),
+    [("csv", "&-", "is closed"), ("csv", "/dev/full", "No space left"), ("table", "/dev/full", "No space left")],
+)
+def test_an_output_that_takes_nothing_is_one_message(format: str, target: str, problem: str) -> None:
+    command = shlex.join([*QUERY_ERRORS, "--format", format])
+    done = subprocess.run(f"{command} >{target}", shell=True, stderr=subprocess.PIPE, text=True, check=False)
+    (line,) = done.stderr.splitlines()
+    assert (done.returncode, line.startswith("error: standard output"), problem in line) == (2, True, True)
+
+
+def test_a_csv_commands_no_terminal_and_is_data_elsewhere(store: Store) -> None:
+    store.write_trial("s", trial_row("bbb", error=ESCAPES), curve())
+    command = [*QUERY_ERRORS, "--format", "csv"]
+    near, far = pty.openpty()
+    with open(near, "rb") as terminal, open(far, "wb") as output:
+        subprocess.run(command, stdout=output, check=True)
+        shown = os.read(terminal.fileno(), 10_000).decode()
+    assert r"\x1b[2J\x1b]0;owned" in shown
+    assert not re.search(r"[\x00-\x09\x0b\x0c\x0e-\x1f\x7f-\x9f\u202e\u2028]", shown)
+    assert "\x1b[2J" in cosweep(*command[3:]).output
 
 
 @pytest.mark.usefixtures("store")
