@@ -43,10 +43,17 @@ _AT_ONCE = 500
 
 @dataclass(frozen=True)
 class BadFile:
-    """A file of the store that could not be read."""
+    """A file of the store that could not be read, or a place in it that is not as it was written.
+
+    Attributes:
+        path: Which.
+        problem: What is wrong.
+        left_out: Whether its rows are missing for it.
+    """
 
     path: str
     problem: str
+    left_out: bool = True
 
 
 @dataclass

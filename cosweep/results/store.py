@@ -18,9 +18,11 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from cosweep.errors import CosweepError
+from cosweep.metrics import TrialStatus
 from cosweep.results.buckets import ObjectFiles
 from cosweep.results.files import Files, LocalFiles
 from cosweep.results.partition import BadFile, Partition, check_name, is_name
+from cosweep.results.probes import checked_curves, probes_once
 from cosweep.results.records import checked_pulse, checked_record
 from cosweep.results.schema import SCHEMA_VERSION, SWEEP_COLUMN, TABLES, table_from_rows
 from cosweep.results.tables import concatenate, empty_table, newer
@@ -147,20 +149,16 @@ class Store:
         except (ValueError, RecursionError) as error:
             raise CosweepError(f"{self.files.shown(_record_path(name))} {_damaged(error)}") from error
 
-    def asked(self, sweep: str) -> list[str] | None:
-        """Ids of the trials of the definition that a sweep was last run with.
-
-        None if the store keeps no definition of it, or a damaged one, which is noted.
-        """
+    def definition(self, sweep: str) -> dict[str, Any] | None:
+        """The record of a sweep; None if the store keeps none, or a damaged one, which is noted."""
         try:
-            trial_ids: list[str] = self._read_record(check_name(sweep))["trial_ids"]
+            return self._read_record(check_name(sweep))
         except FileNotFoundError:
             return None
         except (ValueError, RecursionError) as error:
             shown = self.files.shown(_record_path(sweep))
             self._bad_files[shown] = BadFile(shown, _damaged(error))
             return None
-        return trial_ids
 
     def _read_record(self, name: str) -> dict[str, Any]:
         return checked_record(json.loads(self.files.read(_record_path(name))), name)
@@ -203,7 +201,10 @@ class Store:
         return self._read("trials", sweep)
 
     def curves(self, sweep: str | None = None) -> pa.Table:
-        """Table ``curves`` of one sweep or of all; probes of trials without a row are left out."""
+        """Table ``curves`` of one sweep or of all; probes of trials without a row are left out.
+
+        A curve that is not as its trial's row says is noted in ``bad_files``; see :mod:`cosweep.results.probes`.
+        """
         return self._read("curves", sweep)
 
     def snapshots(self, sweep: str | None = None) -> pa.Table:
@@ -219,7 +220,8 @@ class Store:
         rows = self.partition("trials", sweep).trial(trial_id)
         if not rows:
             raise CosweepError(f"no row of trial {trial_id} of sweep {sweep} can be read in {self.location}")
-        return rows[0], self.partition("curves", sweep).trial(trial_id)
+        curve = self.partition("curves", sweep).trial(trial_id)
+        return rows[0], [curve[place] for place in probes_once(curve) or ()]
 
     def partition(self, kind: str, sweep: str) -> Partition:
         """The files of one table of one sweep."""
@@ -241,8 +243,20 @@ class Store:
         for name in self.swept() if sweep is None else [sweep]:
             only = None if kind == "trials" else self.partition("trials", name).trial_ids()
             table = self.partition(kind, name).read(only)
+            table = self._checked(table, name) if kind == "curves" else table
             tables.append(table.append_column(SWEEP_COLUMN.name, pa.repeat(name, len(table))))
         return concatenate(tables)
+
+    def _checked(self, curves: pa.Table, sweep: str) -> pa.Table:
+        rows = self.partition("trials", sweep).read().select(["trial_id", "status", "probes"]).to_pylist()
+        # A failed trial may be written anew between two looks.
+        written = {r["trial_id"]: None if r["status"] == TrialStatus.FAILED else r["probes"] for r in rows}
+        curves, doubts = checked_curves(curves, written)
+        partition = self.partition("curves", sweep)
+        for trial_id in doubts.keys() - {Path(path).stem for path in self._bad_files}:  # whose file is unreadable
+            place = f"{self.files.shown(partition.folder)}, trial {trial_id}"
+            self._bad_files[place] = BadFile(place, *doubts[trial_id])
+        return curves
 
     def _check_version(self) -> None:
         try:

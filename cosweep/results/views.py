@@ -151,11 +151,11 @@ class Results:
         table: pa.Table = getattr(self._store, kind)(sweep)
         if IN_DEFINITION.name in table.column_names:  # of another hand
             table = table.drop_columns([IN_DEFINITION.name])
-        asked = self._store.asked(sweep)
-        if asked is None:
+        definition = self._store.definition(sweep)
+        if definition is None:
             belongs = pa.nulls(len(table), IN_DEFINITION.type)
         else:
-            belongs = pc.is_in(table["trial_id"], pa.array(asked, pa.string()))
+            belongs = pc.is_in(table["trial_id"], pa.array(definition["trial_ids"], pa.string()))
         return table.append_column(IN_DEFINITION.name, belongs)
 
 
