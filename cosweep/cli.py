@@ -142,6 +142,8 @@ def _print_outcome(outcome: Outcome, root: str, command: str) -> None:
     ]
     for name, place in places:
         console.print(f"[bold]{name}[/]  {escape(place)}", soft_wrap=True)
+    for note in [*report.earlier_notes, *report.doubts]:
+        errors.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
     for row in outcome.failed:
         first = str(row["error"]).splitlines()[0]
         errors.print(f"[red]failed[/] {row['trial_id']}: {escape(first)}", soft_wrap=True)
@@ -209,7 +211,10 @@ def status(
         watch_sweeps(root, sweep, every, console)
         return
     store = Store(root)
-    console.print(status_table(sweep_states(store, sweep)))
+    states = sweep_states(store, sweep)
+    console.print(status_table(states))
+    for note in (note for state in states for note in state.notes):
+        errors.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
     _warn_of_bad_files(store)
 
 
@@ -225,6 +230,7 @@ def query(
     root: Root = "results",
 ) -> None:
     """SQL over the results, or what can be asked for."""
+    from cosweep.results.coverage import lost_trials
     from cosweep.results.query import run_query
     from cosweep.results.store import Store
     from cosweep.results.views import described_columns
@@ -243,6 +249,8 @@ def query(
         errors.print("slow because of many small files? cosweep compact merges them, also while a sweep runs")
     if sql is not None and not store.sweeps():
         errors.print(f"[yellow]no sweeps in {_shown(root)}[/]; is it the right --root?", soft_wrap=True)
+    for note in lost_trials(store)[:_MOST_BAD_FILES]:
+        errors.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
     _warn_of_bad_files(store)
 
 
@@ -303,6 +311,8 @@ def report(sweep: Annotated[str, typer.Argument(help="A sweep.")], root: Root = 
     _print_report(made)
     if made.partial:
         console.print(f"[yellow]partial[/]: {made.partial}")
+    for note in [*made.missing_notes, *made.earlier_notes]:
+        errors.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
     console.print(f"[bold]report[/]  {_shown(f'{root}/reports/{sweep}')}/report.html", soft_wrap=True)
     console.print(f"beside it {counted(len(files) - 1, 'file')}: figures as PNG and SVG, tables as CSV and Parquet")
     _warn_of_bad_files(store)
@@ -384,9 +394,11 @@ def _print_table(table: pa.Table, format: Format, elsewhere: str = _WHOLE) -> No
 def _warn_of_bad_files(store: Store) -> None:
     bad_files = store.bad_files
     for bad in bad_files[:_MOST_BAD_FILES]:
-        errors.print(f"[yellow]skipped[/] {escape(bad.path)}: {escape(bad.problem)}", soft_wrap=True)
-    if len(bad_files) > 1:
-        errors.print(f"{len(bad_files)} files could not be read; their rows are missing above", soft_wrap=True)
+        word = "skipped" if bad.left_out else "in doubt:"
+        errors.print(f"[yellow]{word}[/] {escape(bad.path)}: {escape(bad.problem)}", soft_wrap=True)
+    skipped = sum(bad.left_out for bad in bad_files)
+    if skipped > 1:
+        errors.print(f"{skipped} files could not be read; their rows are missing above", soft_wrap=True)
 
 
 if __name__ == "__main__":

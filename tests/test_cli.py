@@ -166,6 +166,21 @@ def test_status_counts_trials_by_status_and_state() -> None:
     assert result.exit_code == 0
     for text in ("2 of 4", "1 completed, 1 failed, 1 stopped", "1 co, 1 healthy"):
         assert text in result.output
+    assert "1 of 4 trials of s (ddd) without a result yet" in result.stderr
+    assert "s: 1 earlier result of this name is not part of this definition" in result.stderr
+    assert "SELECT * FROM all_trials WHERE sweep = 's' AND NOT in_definition" in result.stderr
+
+
+def test_what_is_lost_or_in_doubt_is_named_by_status_report_and_query(store: Store, folder: Path) -> None:
+    (folder / "results/trials/sweep=s/bbb.parquet").unlink()
+    (folder / "results/curves/sweep=s/aaa.parquet").unlink()
+    lost = "1 of 4 trials of s (bbb) left results before and have no row now"
+    doubt = "in doubt: results/curves/sweep=s, trial aaa: the curve has 0 probes where 3 were written"
+    for command in (["status"], ["report", "s"], ["query", "SELECT count(*) FROM curves"]):
+        result = cosweep(*command)
+        assert (result.exit_code, lost in result.output) == (0, True)
+        assert (doubt in result.stderr.replace(f"{folder}/", "")) == (command != ["status"])
+        assert "could not be read" not in result.stderr
 
 
 @pytest.mark.usefixtures("store")

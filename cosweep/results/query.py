@@ -50,8 +50,9 @@ def run_query(store: Store, sql: str) -> pa.Table:
 
 def _gives_rows(statement: duckdb.Statement) -> bool:
     """Whether it only reads. PIVOT is several statements to DuckDB, of which the last gives the rows."""
-    pivots = statement.type == duckdb.StatementType.MULTI
-    return pivots or statement.expected_result_type == [duckdb.ExpectedResultType.QUERY_RESULT]
+    if statement.type == duckdb.StatementType.MULTI:
+        return True
+    return list(statement.expected_result_type) == [duckdb.ExpectedResultType.QUERY_RESULT]
 
 
 def _interruptible(work: Callable[[], pa.Table], interrupt: Callable[[], None]) -> pa.Table:

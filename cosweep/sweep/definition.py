@@ -123,6 +123,7 @@ class Sweep:
         trials: Its distinct specs, in order of the space.
         axes: What the space varies.
         source: Text of the definition's file; empty if it came from none.
+        overrides: What ``--set`` changed in it, as ``path=value``.
         command: What runs the sweep again.
     """
 
@@ -134,6 +135,7 @@ class Sweep:
     tracking: TrackingSpec = field(default_factory=TrackingSpec)
     results: ResultsSpec = field(default_factory=ResultsSpec)
     source: str = ""
+    overrides: tuple[str, ...] = ()
     command: str = ""
 
     def record(self) -> dict[str, Any]:
@@ -146,6 +148,7 @@ class Sweep:
             "search": self.search.to_dict(),
             "tracking": self.tracking.to_dict(),
             "source": self.source,
+            "overrides": list(self.overrides),
             "command": self.command,
         }
 

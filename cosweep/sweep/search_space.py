@@ -49,7 +49,8 @@ def load_sweep(path: Path, overrides: Iterable[str] = ()) -> Sweep:
         _apply_override(raw, override)
     changes = [part for override in overrides for part in ("--set", override)]
     command = shlex.join(["cosweep", "run", str(path), *changes])
-    return replace(parse_sweep(raw), source=redacted(source), command=redacted(command))
+    kept = tuple(map(redacted, overrides))
+    return replace(parse_sweep(raw), source=redacted(source), overrides=kept, command=redacted(command))
 
 
 def _apply_override(raw: dict[str, Any], override: str) -> None:

@@ -21,6 +21,7 @@ from cosweep.sweep.cluster import (
     processors,
 )
 from cosweep.sweep.definition import Sweep
+from cosweep.sweep.earlier import why_not_counted
 from cosweep.sweep.launch import finished_trials, load_datasets, refuse_other_data
 from cosweep.sweep.progress import format_seconds
 from cosweep.training import TrialSpec
@@ -46,6 +47,8 @@ def validate_sweep(sweep: Sweep) -> Iterator[tuple[str, str]]:
     axes = ", ".join(f"{a.path} ({len(a.values) if a.kind == 'grid' else a.kind})" for a in sweep.axes)
     yield "sweep", f"{sweep.name}: {axes or 'one point'}"
     yield "trials", f"{len(sweep.trials)}, of which {len(done)} are done and {len(left)} left"
+    for note in why_not_counted(sweep, store):
+        yield "note", note
     yield from _images(sweep.trials, datasets)
     nodes = _nodes()
     at_once = places(sweep.resources, nodes) if cluster_address() else concurrent_trials(sweep.resources, nodes)
