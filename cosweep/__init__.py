@@ -24,7 +24,9 @@ def open_results(root: str | Path = "results", sweep: str | None = None) -> Resu
         sweep: Only this one; all without.
 
     Returns:
-        ``trials``, ``curves`` and ``snapshots`` as DuckDB relations, and ``query`` for SQL over them.
+        ``trials``, ``curves`` and ``snapshots`` of the definitions that the sweeps were last run with, as DuckDB
+        relations; ``all_trials``, ``all_curves`` and ``all_snapshots`` with earlier results of the same names; and
+        ``query`` for SQL over them.
 
     Raises:
         CosweepError: If there is nothing at the location, or no such sweep.

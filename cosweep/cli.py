@@ -10,7 +10,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ParamSpec
+from typing import TYPE_CHECKING, Annotated, ParamSpec, TextIO
 
 import typer
 from rich.markup import escape
@@ -18,7 +18,7 @@ from rich.markup import escape
 from cosweep import __version__
 from cosweep.errors import CosweepError, SpecError, UnknownNameError
 from cosweep.redaction import redacted
-from cosweep.terminal import SafeConsole
+from cosweep.terminal import SafeConsole, visible
 from cosweep.wording import at_root, counted
 
 if TYPE_CHECKING:
@@ -36,8 +36,14 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    return stream is not None and stream.isatty()  # Python has no stream where the shell closed it
+
+
 # A log or a pipe has no width of its own; 80 columns would cut tables.
-_width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160
+_width = None if _is_terminal(sys.stdout) or "COLUMNS" in os.environ else 160
 console = SafeConsole(highlight=False, width=_width)
 errors = SafeConsole(stderr=True, highlight=False)
 
@@ -140,6 +146,8 @@ def _print_outcome(outcome: Outcome, root: str, command: str) -> None:
     ]
     for name, place in places:
         console.print(f"[bold]{name}[/]  {escape(place)}", soft_wrap=True)
+    for note in [*report.earlier_notes, *report.doubts]:
+        errors.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
     for row in outcome.failed:
         first = str(row["error"]).splitlines()[0]
         errors.print(f"[red]failed[/] {row['trial_id']}: {escape(first)}", soft_wrap=True)
@@ -216,7 +224,10 @@ def status(
         watch_sweeps(root, sweep, every, console)
         return
     store = Store(root)
-    console.print(status_table(sweep_states(store, sweep)))
+    states = sweep_states(store, sweep)
+    console.print(status_table(states))
+    for note in (note for state in states for note in state.notes):
+        errors.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
     _warn_of_bad_files(store)
 
 
@@ -224,13 +235,15 @@ def status(
 @reports_errors
 def query(
     sql: Annotated[
-        str | None, typer.Argument(metavar="[SQL]", help="Over the views trials, curves and snapshots.")
+        str | None,
+        typer.Argument(metavar="[SQL]", help="Over the views trials, curves, snapshots, all_trials, ..."),
     ] = None,
     schema: Annotated[bool, typer.Option("--schema", help="Print the views' columns instead.")] = False,
-    format: Annotated[Format, typer.Option(help="How rows are printed.")] = Format.TABLE,
+    format: Annotated[Format, typer.Option(help="How rows are printed; in JSON NaN is null.")] = Format.TABLE,
     root: Root = "results",
 ) -> None:
     """SQL over the results, or what can be asked for."""
+    from cosweep.results.coverage import lost_trials
     from cosweep.results.query import run_query
     from cosweep.results.store import Store
     from cosweep.results.views import described_columns
@@ -239,14 +252,18 @@ def query(
         raise CosweepError('give a statement, as in cosweep query "SELECT * FROM trials", or --schema for the columns')
     store = Store(root)
     began = time.monotonic()
-    if sql is None:
-        _print_table(described_columns(store), format)
-    else:
-        _print_table(run_query(store, sql), format, f"SELECT fewer, {_WHOLE}")
+    try:
+        table = described_columns(store) if sql is None else run_query(store, sql)
+    except KeyboardInterrupt:
+        errors.print("interrupted")
+        raise typer.Exit(130) from None
+    _print_table(table, format, _WHOLE if sql is None else f"SELECT fewer, {_WHOLE}")
     if time.monotonic() - began > _SLOW_SECONDS:
         errors.print("slow because of many small files? cosweep compact merges them, also while a sweep runs")
     if sql is not None and not store.sweeps():
         errors.print(f"[yellow]no sweeps in {_shown(root)}[/]; is it the right --root?", soft_wrap=True)
+    for note in lost_trials(store)[:_MOST_BAD_FILES]:
+        errors.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
     _warn_of_bad_files(store)
 
 
@@ -320,6 +337,8 @@ def report(sweep: Annotated[str, typer.Argument(help="A sweep.")], root: Root = 
     _print_report(made)
     if made.partial:
         console.print(f"[yellow]partial[/]: {made.partial}")
+    for note in [*made.missing_notes, *made.earlier_notes]:
+        errors.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
     console.print(f"[bold]report[/]  {_shown(f'{root}/reports/{sweep}')}/report.html", soft_wrap=True)
     console.print(f"beside it {counted(len(files) - 1, 'file')}: figures as PNG and SVG, tables as CSV and Parquet")
     _warn_of_bad_files(store)
@@ -376,24 +395,36 @@ def list_names(
 def _print_table(table: pa.Table, format: Format, elsewhere: str = _WHOLE) -> None:
     from cosweep.results import query as formats
 
-    if format is Format.TABLE:
-        from cosweep.sweep.presentation import rows_table
+    if sys.stdout is None:
+        raise CosweepError("standard output is closed; send the rows somewhere: cosweep ... > rows.txt")
+    try:
+        if format is Format.TABLE:
+            from cosweep.sweep.presentation import rows_table
 
-        console.print(rows_table(table, elsewhere))
-        return
-    writers = {Format.CSV: formats.to_csv, Format.JSON: formats.to_json, Format.PARQUET: formats.to_parquet}
-    if format is Format.PARQUET and sys.stdout.isatty():
-        raise CosweepError("parquet is binary; send it to a file: cosweep ... --format parquet > rows.parquet")
-    sys.stdout.buffer.write(writers[format](table))
-    sys.stdout.flush()
+            console.print(rows_table(table, elsewhere))
+            return
+        writers = {Format.CSV: formats.to_csv, Format.JSON: formats.to_json, Format.PARQUET: formats.to_parquet}
+        terminal = _is_terminal(sys.stdout)
+        if format is Format.PARQUET and terminal:
+            raise CosweepError("parquet is binary; send it to a file: cosweep ... --format parquet > rows.parquet")
+        content = writers[format](table)
+        sys.stdout.buffer.write(visible(content.decode()).encode() if terminal else content)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is not tried again at the exit
+        raise CosweepError(f"standard output cannot be written: {error}") from error
 
 
 def _warn_of_bad_files(store: Store) -> None:
     bad_files = store.bad_files
     for bad in bad_files[:_MOST_BAD_FILES]:
-        errors.print(f"[yellow]skipped[/] {escape(bad.path)}: {escape(bad.problem)}", soft_wrap=True)
-    if len(bad_files) > 1:
-        errors.print(f"{len(bad_files)} files could not be read; their rows are missing above", soft_wrap=True)
+        word = "skipped" if bad.left_out else "in doubt:"
+        errors.print(f"[yellow]{word}[/] {escape(bad.path)}: {escape(bad.problem)}", soft_wrap=True)
+    skipped = sum(bad.left_out for bad in bad_files)
+    if skipped > 1:
+        errors.print(f"{skipped} files could not be read; their rows are missing above", soft_wrap=True)
 
 
 if __name__ == "__main__":

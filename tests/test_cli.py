@@ -5,7 +5,15 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import os
+import pty
 import re
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -20,6 +28,7 @@ from cosweep.sweep.search_space import load_sweep
 from cosweep.units import format_pixels
 from tests.data.image_files import images, write_folder
 from tests.results.rows import broken_row, curve, measured_curve, snapshot_rows, trial_row
+from tests.security.hostile import ESCAPES
 
 GOOD = "trial: {interventions: [{kind: inject}]}\nspace: {method.epsilon: {grid: [48/255, 64/255]}}\n"
 
@@ -165,6 +174,21 @@ def test_status_counts_trials_by_status_and_state() -> None:
     assert result.exit_code == 0
     for text in ("2 of 4", "1 completed, 1 failed, 1 stopped", "1 co, 1 healthy"):
         assert text in result.output
+    assert "1 of 4 trials of s (ddd) without a result yet" in result.stderr
+    assert "s: 1 earlier result of this name is not part of this definition" in result.stderr
+    assert "SELECT * FROM all_trials WHERE sweep = 's' AND NOT in_definition" in result.stderr
+
+
+def test_what_is_lost_or_in_doubt_is_named_by_status_report_and_query(store: Store, folder: Path) -> None:
+    (folder / "results/trials/sweep=s/bbb.parquet").unlink()
+    (folder / "results/curves/sweep=s/aaa.parquet").unlink()
+    lost = "1 of 4 trials of s (bbb) left results before and have no row now"
+    doubt = "in doubt: results/curves/sweep=s, trial aaa: the curve has 0 probes where 3 were written"
+    for command in (["status"], ["report", "s"], ["query", "SELECT count(*) FROM curves"]):
+        result = cosweep(*command)
+        assert (result.exit_code, lost in result.output) == (0, True)
+        assert (doubt in result.stderr.replace(f"{folder}/", "")) == (command != ["status"])
+        assert "could not be read" not in result.stderr
 
 
 @pytest.mark.usefixtures("store")
@@ -318,6 +342,43 @@ def test_a_wrong_query_names_the_columns() -> None:
     assert result.exit_code == 2
     assert "columns that exist" in result.output
     assert "co_step" in result.output
+
+
+ENDLESS = "SELECT count(*) FROM range(1000000000000)"
+QUERY_ERRORS = [sys.executable, "-m", "cosweep", "query", "SELECT error FROM trials"]
+
+
+@pytest.mark.usefixtures("store")
+def test_ctrl_c_ends_a_long_query_with_a_word() -> None:
+    began = time.monotonic()
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    result = cosweep("query", ENDLESS)
+    assert (result.exit_code, result.stdout, result.stderr) == (130, "", "interrupted\n")
+    assert time.monotonic() - began < 30
+
+
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize(
+    ("format", "target", "problem"),
+    [("csv", "&-", "is closed"), ("csv", "/dev/full", "No space left"), ("table", "/dev/full", "No space left")],
+)
+def test_an_output_that_takes_nothing_is_one_message(format: str, target: str, problem: str) -> None:
+    command = shlex.join([*QUERY_ERRORS, "--format", format])
+    done = subprocess.run(f"{command} >{target}", shell=True, stderr=subprocess.PIPE, text=True, check=False)
+    (line,) = done.stderr.splitlines()
+    assert (done.returncode, line.startswith("error: standard output"), problem in line) == (2, True, True)
+
+
+def test_a_csv_commands_no_terminal_and_is_data_elsewhere(store: Store) -> None:
+    store.write_trial("s", trial_row("bbb", error=ESCAPES), curve())
+    command = [*QUERY_ERRORS, "--format", "csv"]
+    near, far = pty.openpty()
+    with open(near, "rb") as terminal, open(far, "wb") as output:
+        subprocess.run(command, stdout=output, check=True)
+        shown = os.read(terminal.fileno(), 10_000).decode()
+    assert r"\x1b[2J\x1b]0;owned" in shown
+    assert not re.search(r"[\x00-\x09\x0b\x0c\x0e-\x1f\x7f-\x9f\u202e\u2028]", shown)
+    assert "\x1b[2J" in cosweep(*command[3:]).output
 
 
 @pytest.mark.usefixtures("store")

@@ -48,10 +48,17 @@ _MOST_BYTES = {"trials": 64 << 20, "curves": 1 << 30, "snapshots": 8 << 30}
 
 @dataclass(frozen=True)
 class BadFile:
-    """A file of the store that could not be read."""
+    """A file of the store that could not be read, or a place in it that is not as it was written.
+
+    Attributes:
+        path: Which.
+        problem: What is wrong.
+        left_out: Whether its rows are missing for it.
+    """
 
     path: str
     problem: str
+    left_out: bool = True
 
 
 @dataclass

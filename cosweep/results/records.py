@@ -19,6 +19,8 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "search": dict,
     "tracking": dict,
     "source": str,
+    "overrides": list,
+    "finished": list,
     "command": str,
     "mlflow_uri": (str, type(None)),
 }
@@ -83,7 +85,8 @@ def checked_record(raw: Any, name: str) -> dict[str, Any]:
         raise ValueError("no record with trial_ids")
     record = {"axes": [], "space": {}, "tracking": {}, **raw, "name": name}
     wrong = [key for key, kind in _KINDS.items() if key in record and not isinstance(record[key], kind)]
-    wrong += [key for key in ("trial_ids", "axes") if key not in wrong and not _are(str, record[key])]
+    texts = ("trial_ids", "axes", "overrides", "finished")
+    wrong += [key for key in texts if key in record and key not in wrong and not _are(str, record[key])]
     if "space" not in wrong and not all(_is_axis(axis) for axis in record["space"].values()):
         wrong.append("space")
     if not isinstance(record["tracking"], dict) or not isinstance(record["tracking"].get("uri"), (str, type(None))):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import median
@@ -12,6 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from cosweep.metrics import TrialStatus
 from cosweep.results.breaking_points import (
@@ -23,6 +25,7 @@ from cosweep.results.breaking_points import (
     phase_rows,
     space_axes,
 )
+from cosweep.results.coverage import Coverage, covered
 from cosweep.results.effects import Effect, effect_rows, effects, outer_columns
 from cosweep.results.proportions import wilson
 from cosweep.results.query import to_csv, to_parquet
@@ -36,6 +39,9 @@ _FOUND = ("state", "co", "co_step", "co_step_low", "co_step_high", "co_epoch", "
 _MOST_PAIRS = 20
 MANY_WITHOUT_GRADIENT = 0.1
 """Share of the final evaluation's images from which the report says that their gradients vanish."""
+_MOST_DOUBTS = 5
+_ASIDE = "earlier-"
+_OURS = (".html", ".png", ".svg", ".csv", ".parquet")
 _QUESTION = re.compile(r"^#\s*Question:\s*(.*?)(?:\s{2,}Answer:.*)?$", re.MULTILINE)
 
 
@@ -49,7 +55,11 @@ class Report:
         curves: Their rows of ``curves``.
         snapshots: Their rows of ``snapshots``.
         record: Its definition, as kept by ``Store.write_sweep``.
-        bad_files: Files of the store that could not be read.
+        bad_files: Files of the store that could not be read, and curves that are not as they were written.
+        coverage: What of the definition is missing, and what is there besides; None is not known.
+        aside: Folders of reports of earlier definitions, beside this one; the first is where to keep the one that
+            lies in this one's place, if ``replaces`` says that it has trials that this one leaves out.
+        replaces: How many those are.
     """
 
     sweep: str
@@ -58,6 +68,9 @@ class Report:
     snapshots: pa.Table
     record: Mapping[str, Any]
     bad_files: tuple[BadFile, ...] = ()
+    coverage: Coverage | None = None
+    aside: tuple[str, ...] = ()
+    replaces: int = 0
 
     @property
     def asked(self) -> int:
@@ -69,6 +82,32 @@ class Report:
         """``17 of 24 trials so far``; empty when all have a row."""
         done = self.trials.num_rows
         return "" if done >= self.asked else f"{done} of {counted(self.asked, 'trial')} so far"
+
+    @property
+    def unreadable(self) -> list[BadFile]:
+        """Files that could not be read."""
+        return [bad for bad in self.bad_files if bad.left_out]
+
+    @property
+    def missing_notes(self) -> list[str]:
+        """Which trials of the definition are not there."""
+        return [] if self.coverage is None else self.coverage.missing_notes()
+
+    @property
+    def earlier_notes(self) -> list[str]:
+        """What there is of earlier definitions, which the report leaves out."""
+        notes = [] if self.coverage is None else self.coverage.earlier_notes()
+        if self.aside:
+            folders = ", ".join(f"reports/{self.sweep}/{name}" for name in self.aside)
+            notes.append(f"reports of earlier definitions, with trials that this one leaves out, are kept in {folders}")
+        return notes
+
+    @property
+    def doubts(self) -> list[str]:
+        """Which curves are not as they were written."""
+        doubtful = [bad for bad in self.bad_files if not bad.left_out]
+        more = [f"{len(doubtful) - _MOST_DOUBTS} more curves are in doubt"] if len(doubtful) > _MOST_DOUBTS else []
+        return [*(f"{bad.path}: {bad.problem}" for bad in doubtful[:_MOST_DOUBTS]), *more]
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
@@ -207,12 +246,35 @@ def make_report(store: Store, sweep: str, record: dict[str, Any] | None = None) 
         CosweepError: If there is no such sweep.
     """
     record = record or store.sweep_record(sweep)
-    trials = asked_trials(store, sweep, record).sort_by(
-        [("epsilon", "ascending"), ("beta", "ascending"), ("seed", "ascending")]
-    )
+    trials, coverage = covered(store, sweep, record)
+    trials = trials.sort_by([("epsilon", "ascending"), ("beta", "ascending"), ("seed", "ascending")])
     record = {**record, "axes": [name for name in record["axes"] if _can_vary(trials.schema, name)]}
     curves, snapshots = (_of(table, trials["trial_id"]) for table in (store.curves(sweep), store.snapshots(sweep)))
-    return Report(sweep, trials, curves, snapshots, record, tuple(store.bad_files))
+    aside, replaces = _earlier_reports(store, sweep, set(trials["trial_id"].to_pylist()))
+    return Report(sweep, trials, curves, snapshots, record, tuple(store.bad_files), coverage, aside, replaces)
+
+
+def _earlier_reports(store: Store, sweep: str, trial_ids: Set[str]) -> tuple[tuple[str, ...], int]:
+    """Folders of reports that have trials which one over ``trial_ids`` lacks; see :class:`Report`."""
+    folder = f"reports/{sweep}"
+    own = _name_aside(trial_ids)
+    kept = [name for name in store.files.folders(folder) if name.startswith(_ASIDE) and name != own]
+    if "trials.parquet" not in store.files.names(folder):
+        return tuple(kept), 0
+    try:
+        content = store.files.read(f"{folder}/trials.parquet")
+        lies_there = set(pq.read_table(pa.BufferReader(content), columns=["trial_id"])["trial_id"].to_pylist())
+    except (pa.ArrowException, OSError, KeyError):  # no report of ours, or a damaged one
+        return tuple(kept), 0
+    if lies_there <= trial_ids:
+        return tuple(kept), 0
+    name = _name_aside(lies_there)
+    return (name, *(other for other in kept if other != name)), len(lies_there - trial_ids)
+
+
+def _name_aside(trial_ids: Set[str]) -> str:
+    """Folder of a report over these trials, once another has taken its place: the same ones always have the same."""
+    return _ASIDE + hashlib.sha256(" ".join(sorted(map(str, trial_ids))).encode()).hexdigest()[:8]
 
 
 def _can_vary(schema: pa.Schema, name: str) -> bool:
@@ -232,16 +294,25 @@ def asked_question(record: Mapping[str, Any]) -> str:
     return found[1][:1].upper() + found[1][1:] if found else ""
 
 
-def asked_trials(store: Store, sweep: str, record: dict[str, Any]) -> pa.Table:
-    """Rows of the trials in a sweep's record; those of earlier definitions of the same name are left out."""
-    return _of(store.trials(sweep), pa.chunked_array([record["trial_ids"]], pa.string()))
+def definition_text(record: Mapping[str, Any]) -> str:
+    """A definition as it was run: the text of its file, below what ``--set`` changed; empty if it came from none."""
+    source: str = record.get("source", "")
+    changes = [f"# --set {' '.join(change.split())}" for change in record.get("overrides", ())]
+    return "\n".join([*changes, source]) if source else ""
 
 
 def write_report(store: Store, report: Report, files: Mapping[str, bytes]) -> None:
-    """Write the files of a report below ``reports/NAME``, and remove those of an earlier one."""
+    """Write the files of a report below ``reports/NAME``, and remove those of an earlier one.
+
+    What lies there of a report with trials that this one leaves out is kept in a folder beside them.
+    """
     folder = f"reports/{report.sweep}"
+    if report.replaces:
+        for name in store.files.names(folder):
+            if name.endswith(_OURS):
+                store.write_bytes(f"{folder}/{report.aside[0]}/{name}", store.files.read(f"{folder}/{name}"))
     for name, content in files.items():
         store.write_bytes(f"{folder}/{name}", content)
     for old in store.files.names(folder).keys() - files.keys():
-        if old.endswith((".png", ".svg", ".csv", ".parquet")):  # of an earlier report; others are not ours
+        if old.endswith(_OURS):  # of an earlier report; others are not ours
             store.files.delete(f"{folder}/{old}")

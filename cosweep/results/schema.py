@@ -72,6 +72,7 @@ TRIAL_COLUMNS = (
         for name, images in ABLATIONS.items()
     ),
     Column("steps", _INT, "steps", "optimisation steps done"),
+    Column("probes", _INT, "probes", "rows of curves that were written with it; null in results of older versions"),
     Column("train_seconds", _FLOAT, "seconds", "training"),
     Column("probe_seconds", _FLOAT, "seconds", "probes and replay"),
     Column("diagnostic_seconds", _FLOAT, "seconds", "diagnostics and snapshots"),
@@ -133,6 +134,15 @@ OUTCOME_COLUMNS = frozenset(column.name for column in TRIAL_COLUMNS) - _GIVEN
 """Columns of ``trials`` that a trial found out, as against those it was given."""
 
 SWEEP_COLUMN = Column("sweep", _TEXT, "", "name of the sweep; the folder sweep=NAME, not in the files")
+IN_DEFINITION = Column(
+    "in_definition",
+    _BOOL,
+    "",
+    "whether the definition that the sweep was last run with has this trial; the views all_trials, all_curves and "
+    "all_snapshots show those it has not as well; null if no definition is kept; not in the files",
+)
+VIEW_COLUMNS = (SWEEP_COLUMN, IN_DEFINITION)
+"""Columns that every view has behind those of its table."""
 
 TABLES = {"trials": TRIAL_COLUMNS, "curves": CURVE_COLUMNS, "snapshots": SNAPSHOT_COLUMNS}
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,11 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from cosweep.errors import CosweepError
+from cosweep.metrics import TrialStatus
 from cosweep.results.buckets import ObjectFiles
 from cosweep.results.files import Files, LocalFiles
 from cosweep.results.partition import BadFile, Partition, check_name, is_name
+from cosweep.results.probes import checked_curves, probes_once
 from cosweep.results.records import MOST_BYTES, checked_pulse, checked_record, parse_json, schema_version
 from cosweep.results.schema import SCHEMA_VERSION, SWEEP_COLUMN, TABLES, table_from_rows
 from cosweep.results.tables import concatenate, empty_table, newer
@@ -44,7 +47,7 @@ class Store:
         self.location = str(location)
         self.files = _files_at(self.location)
         self._bad_files: dict[str, BadFile] = {}
-        self._ids: dict[str, tuple[object, set[str]]] = {}
+        self._known: dict[str, tuple[object, dict[str, int | None]]] = {}
         self._check_version()
 
     @property
@@ -119,7 +122,8 @@ class Store:
     ) -> None:
         """Write one trial's row, probes and snapshots; those of the same trial in the same sweep are replaced."""
         trial_id = str(row["trial_id"])
-        written = {"curves": curve, "snapshots": snapshots or [], "trials": [row]}
+        kept = row | {"probes": len(curve)}
+        written = {"curves": curve, "snapshots": snapshots or [], "trials": [kept]}
         tables = {
             kind: table_from_rows([{"trial_id": trial_id, **item} for item in rows], TABLES[kind])
             for kind, rows in written.items()
@@ -131,7 +135,7 @@ class Store:
 
     def write_sweep(self, name: str, record: dict[str, Any]) -> None:
         """Keep what was asked in a sweep: its definition, axes and number of trials."""
-        self.write_bytes(f"sweeps/{check_name(name)}.json", json.dumps(record, indent=1).encode())
+        self.write_bytes(_record_path(check_name(name)), json.dumps(record, indent=1).encode())
 
     def sweep_record(self, name: str) -> dict[str, Any]:
         """What :meth:`write_sweep` kept.
@@ -142,13 +146,24 @@ class Store:
         known = self.sweeps()
         if check_name(name) not in known:
             raise self.no_sweep(name, known)
-        path = f"sweeps/{name}.json"
         try:
-            return checked_record(parse_json(self.files.read(path, MOST_BYTES)), name)
+            return self._read_record(name)
         except (OSError, ValueError) as error:
-            raise CosweepError(
-                f"{self.files.shown(path)} is damaged ({error}); cosweep run with the sweep's definition writes it anew"
-            ) from error
+            raise CosweepError(f"{self.files.shown(_record_path(name))} {_damaged(error)}") from error
+
+    def definition(self, sweep: str) -> dict[str, Any] | None:
+        """The record of a sweep; None if the store keeps none, or a damaged one, which is noted."""
+        try:
+            return self._read_record(check_name(sweep))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            shown = self.files.shown(_record_path(sweep))
+            self._bad_files[shown] = BadFile(shown, _damaged(error))
+            return None
+
+    def _read_record(self, name: str) -> dict[str, Any]:
+        return checked_record(parse_json(self.files.read(_record_path(name), MOST_BYTES)), name)
 
     def write_pulse(self, sweep: str, pulse: dict[str, Any]) -> None:
         """Keep what a running driver says of itself, with the time now."""
@@ -196,7 +211,10 @@ class Store:
         return self._read("trials", sweep)
 
     def curves(self, sweep: str | None = None) -> pa.Table:
-        """Table ``curves`` of one sweep or of all; probes of trials without a row that can be read are left out."""
+        """Table ``curves`` of one sweep or of all; probes of trials without a row that can be read are left out.
+
+        A curve that is not as its trial's row says is noted in ``bad_files``; see :mod:`cosweep.results.probes`.
+        """
         return self._read("curves", sweep)
 
     def snapshots(self, sweep: str | None = None) -> pa.Table:
@@ -212,7 +230,8 @@ class Store:
         rows = self.partition("trials", sweep).trial(trial_id)
         if not rows:
             raise CosweepError(f"no row of trial {trial_id} of sweep {sweep} can be read in {self.location}")
-        return rows[0], self.partition("curves", sweep).trial(trial_id)
+        curve = self.partition("curves", sweep).trial(trial_id)
+        return rows[0], [curve[place] for place in probes_once(curve) or ()]
 
     def partition(self, kind: str, sweep: str) -> Partition:
         """The files of one table of one sweep."""
@@ -232,7 +251,12 @@ class Store:
     def _read(self, kind: str, sweep: str | None) -> pa.Table:
         tables = [empty_table(kind).append_column(SWEEP_COLUMN.name, pa.array([], SWEEP_COLUMN.type))]
         for name in self.swept() if sweep is None else [sweep]:
-            table = self._trials(name) if kind == "trials" else self.partition(kind, name).read(self._counted(name))
+            if kind == "trials":
+                table = self._trials(name)
+            else:
+                written = self._written(name)
+                table = self.partition(kind, name).read(written.keys())
+                table = self._checked(table, name, written) if kind == "curves" else table
             tables.append(table.append_column(SWEEP_COLUMN.name, pa.repeat(name, len(table))))
         return concatenate(tables)
 
@@ -240,14 +264,28 @@ class Store:
         partition = self.partition("trials", sweep)
         version = partition.version()
         rows = partition.read()
-        self._ids[sweep] = version, set(rows["trial_id"].to_pylist())
+        known = rows.select(["trial_id", "status", "probes"]).to_pylist()
+        # A failed trial may be written anew between two looks.
+        written = {r["trial_id"]: None if r["status"] == TrialStatus.FAILED else r["probes"] for r in known}
+        self._known[sweep] = version, written
         return rows
 
-    def _counted(self, sweep: str) -> set[str]:
-        """Trials with a row that can be read; they are read again only if files changed since."""
-        if self._ids.get(sweep, (None, set()))[0] != self.partition("trials", sweep).version():
+    def _written(self, sweep: str) -> dict[str, int | None]:
+        """Trials with a row that can be read, and how many probes it says were written, if it does.
+
+        They are read again only if files changed since.
+        """
+        if self._known.get(sweep, (None, {}))[0] != self.partition("trials", sweep).version():
             self._trials(sweep)
-        return self._ids[sweep][1]
+        return self._known[sweep][1]
+
+    def _checked(self, curves: pa.Table, sweep: str, written: Mapping[str, int | None]) -> pa.Table:
+        curves, doubts = checked_curves(curves, written)
+        partition = self.partition("curves", sweep)
+        for trial_id in doubts.keys() - {Path(path).stem for path in self._bad_files}:  # whose file is unreadable
+            place = f"{self.files.shown(partition.folder)}, trial {trial_id}"
+            self._bad_files[place] = BadFile(place, *doubts[trial_id])
+        return curves
 
     def _check_version(self) -> None:
         try:
@@ -269,6 +307,14 @@ def _files_at(address: str) -> Files:
     except (pa.ArrowException, OSError, ValueError) as error:
         raise CosweepError(f"results location {address}: {error}") from error
     return LocalFiles(address, Path(root)) if isinstance(fs, pafs.LocalFileSystem) else ObjectFiles(address, fs, root)
+
+
+def _record_path(sweep: str) -> str:
+    return f"sweeps/{sweep}.json"
+
+
+def _damaged(error: Exception) -> str:
+    return f"is damaged ({error}); cosweep run with the sweep's definition writes it anew"
 
 
 def _holds(partition: Partition, trial_id: str) -> bool:

@@ -132,6 +132,7 @@ class Sweep:
         points: How many points the space has, or the search drew; some may be the same spec.
         notes: What a reader of the definition may overlook.
         source: Text of the definition's file; empty if it came from none.
+        overrides: What ``--set`` changed in it, as ``path=value``.
         command: What runs the sweep again.
     """
 
@@ -143,6 +144,7 @@ class Sweep:
     tracking: TrackingSpec = field(default_factory=TrackingSpec)
     results: ResultsSpec = field(default_factory=ResultsSpec)
     source: str = ""
+    overrides: tuple[str, ...] = ()
     command: str = ""
     points: int = 0
     notes: tuple[str, ...] = ()
@@ -157,6 +159,7 @@ class Sweep:
             "search": self.search.to_dict(),
             "tracking": self.tracking.to_dict(),
             "source": self.source,
+            "overrides": list(self.overrides),
             "command": self.command,
         }
 

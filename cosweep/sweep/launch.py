@@ -31,6 +31,7 @@ from cosweep.sweep.cluster import (
     places,
 )
 from cosweep.sweep.definition import Sweep
+from cosweep.sweep.earlier import why_not_counted
 from cosweep.sweep.preflight import check_machines
 from cosweep.sweep.progress import ProgressDisplay, Tally, format_seconds
 from cosweep.sweep.tracking import Tracker, tracking_uri, uri_to_keep
@@ -138,6 +139,8 @@ def run_sweep(sweep: Sweep, console: Console, *, wait: bool = False, make_run: t
         still_in = _keep_others_out(sweep, store, console, stack)
         done = finished_trials(sweep, store)  # by now, of all that another driver may have run
         left = [spec for spec in sweep.trials if spec.trial_id not in done]
+        for note in why_not_counted(sweep, store):
+            console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
         if able is None or not left:
             console.print(
                 f"{sweep.name}: all {counted(len(sweep.trials), 'trial is', 'trials are')} done already",
@@ -226,12 +229,18 @@ def _run_trials(
 
 def _begin(sweep: Sweep, store: Store, uri: str | None, done: Collection[str]) -> Tracker | None:
     """Keep what is asked, and start the tracker."""
-    store.write_sweep(sweep.name, {**sweep.record(), "mlflow_uri": uri_to_keep(store, uri)})
+    _keep_record(sweep, store, uri, done)
     if uri is None:
         return None
     tracker = Tracker(store, sweep.name, uri)
     tracker.catch_up(done)
     return tracker
+
+
+def _keep_record(sweep: Sweep, store: Store, uri: str | None, finished: Collection[str]) -> None:
+    """Keep what is asked, and which of its trials have finished, so that it is told if their rows vanish."""
+    more = {"mlflow_uri": uri_to_keep(store, uri), "finished": sorted(finished)}
+    store.write_sweep(sweep.name, sweep.record() | more)
 
 
 def refuse_other_data(sweep: Sweep, done: Mapping[str, Mapping[str, Any]], hashes: Mapping[str, str]) -> None:
@@ -250,6 +259,8 @@ def _conclude(sweep: Sweep, store: Store, tracker: Tracker | None, uri: str | No
     report = make_report(store, sweep.name, sweep.record())
     files = report.files()
     try:
+        finished = [row["trial_id"] for row in report.rows if row["status"] != TrialStatus.FAILED]
+        _keep_record(sweep, store, uri, finished)
         write_report(store, report, files)
     except (OSError, CosweepError) as error:  # all trials have their rows; what they say is still to be shown
         console.print(

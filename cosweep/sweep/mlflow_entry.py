@@ -16,10 +16,12 @@ import pyarrow as pa
 
 from cosweep.metrics import TrialState, TrialStatus
 from cosweep.results.breaking_points import PIXEL_COLUMNS, format_value
-from cosweep.results.schema import CURVE_COLUMNS, OUTCOME_COLUMNS, SWEEP_COLUMN
+from cosweep.results.schema import CURVE_COLUMNS, IN_DEFINITION, OUTCOME_COLUMNS, SWEEP_COLUMN
 from cosweep.wording import at_root, counted
 
 TRIAL_TAG, STATE_TAG, NOTE_TAG = "trial_id", "state", "mlflow.note.content"
+IN_DEFINITION_TAG = IN_DEFINITION.name
+"""``true``, or ``false`` for the trials of earlier definitions of the sweep's name."""
 CURVE_METRICS = tuple(c.name for c in CURVE_COLUMNS if c.type == pa.float64() and c.name != "epoch")
 _OUTCOMES = ("co", "co_step", "co_epoch", "robust_acc", "steps", "wall_seconds")
 _MEASURING = ("probe_", "final_", "stop_")

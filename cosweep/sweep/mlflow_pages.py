@@ -13,8 +13,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 from cosweep.results.breaking_points import PIXEL_COLUMNS
-from cosweep.results.report import Report, asked_question
-from cosweep.sweep.mlflow_entry import STATE_TAG, TRIAL_TAG, fenced, literal, milliseconds
+from cosweep.results.report import Report, asked_question, definition_text
+from cosweep.sweep.mlflow_entry import IN_DEFINITION_TAG, STATE_TAG, TRIAL_TAG, fenced, literal, milliseconds
 from cosweep.wording import at_root, counted
 
 VIEW_TAG = "mlflow.sharedViewState."
@@ -33,6 +33,7 @@ Filters for the search box of the list of runs:
 | one radius | `tags.epsilon = '64/255'` |
 | one seed | `params.seed = '0'` |
 | failed trials | `attributes.status = 'FAILED'` |
+| earlier results that are not part of the definition | `tags.in_definition = 'false'` |
 """
 
 
@@ -65,7 +66,7 @@ def saved_views(axes: Sequence[str], created: int) -> dict[str, str]:
     """
     views = {_TABLE: ("Trials", _table_view(axes)), _CHARTS: ("Charts", _charts_view(axes))}
     # Without the parent, below which MLflow would fold them.
-    trials = {"searchFilter": f"tags.{TRIAL_TAG} != ''", "orderByAsc": True}
+    trials = {"searchFilter": f"tags.{IN_DEFINITION_TAG} = 'true'", "orderByAsc": True}
     return {
         VIEW_TAG + key: json.dumps(
             {"name": name, "createdAt": created, "updatedAt": created, "state": json.dumps(trials | view)}
@@ -121,7 +122,7 @@ def sweep_note(record: dict[str, Any], where: str, found: str) -> str:
         where: Location of the results.
         found: What was found, in words; empty while nothing is known.
     """
-    command, source = record.get("command"), record.get("source", "")
+    command, source = record.get("command"), definition_text(record)
     name = record["name"]
     query = at_root(f"cosweep query \"SELECT * FROM trials WHERE sweep = '{name}'\"", where)
     parts = [

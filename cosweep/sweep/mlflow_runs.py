@@ -14,8 +14,9 @@ from typing import Any
 
 from cosweep.errors import CosweepError
 from cosweep.redaction import redacted
+from cosweep.results.report import definition_text
 from cosweep.results.store import Store
-from cosweep.sweep.mlflow_entry import NOTE_TAG, TRIAL_TAG, Entry, milliseconds, trial_entry
+from cosweep.sweep.mlflow_entry import IN_DEFINITION_TAG, NOTE_TAG, TRIAL_TAG, Entry, milliseconds, trial_entry
 from cosweep.sweep.mlflow_pages import Summary, experiment_note, saved_views, sweep_note
 
 _PARENT = "mlflow.parentRunId"
@@ -71,11 +72,13 @@ class SweepRuns:
     def __init__(self, store: Store, sweep: str, uri: str) -> None:
         self._store, self._sweep = store, sweep
         self._record = store.sweep_record(sweep)
+        self._asked = frozenset(self._record["trial_ids"])
         self._axes: list[str] = self._record["axes"]
         self._folder = artifacts_folder(uri)
         self._client = mlflow_client(uri)
         self._experiment = self._find_experiment()
         self._parent = self._find_parent()
+        self._mistagged: list[tuple[str, str]] = []
         self._logged = self._logged_trials()
         self._progress_due = 0.0
 
@@ -110,6 +113,7 @@ class SweepRuns:
             self._parent = str(run.info.run_id)
         self._client.update_run(self._parent, "RUNNING")
         self._client.set_tag(self._parent, NOTE_TAG, sweep_note(self._record, self._where, ""))
+        self._tag_earlier()
         self._write_views()
 
     def log_trial(self, trial_id: str) -> bool:
@@ -122,7 +126,8 @@ class SweepRuns:
         if known is not None:
             self._client.delete_run(known[0])
         entry = trial_entry(row, curve, self._axes, self._where)
-        tags = {**entry.tags, _PARENT: self._begun(), _STAMP_TAG: stamp}
+        tags = {**entry.tags, IN_DEFINITION_TAG: self._in_definition(trial_id)}
+        tags |= {_PARENT: self._begun(), _STAMP_TAG: stamp}
         run = self._client.create_run(self.experiment_id, entry.started, tags, run_name=entry.name)
         self._log_values(run.info.run_id, entry)
         self._client.set_terminated(run.info.run_id, "FAILED" if entry.failed else "FINISHED", entry.ended)
@@ -135,15 +140,25 @@ class SweepRuns:
         from mlflow.entities import Metric, RunTag
 
         note = sweep_note(self._record, self._where, summary.found)
+        now = int(time.time() * 1000)  # MLflow shows the latest, and a narrower definition may have ended before
         self._client.log_batch(
             self._begun(),
-            metrics=[Metric(name, value, summary.ended, 0) for name, value in summary.numbers.items()],
+            metrics=[Metric(name, value, now, 0) for name, value in summary.numbers.items()],
             tags=[RunTag(NOTE_TAG, note), RunTag(_PROGRESS_TAG, summary.progress)],
         )
-        source = self._record.get("source")
-        self._write_artifacts(files | ({"definition.yaml": source.encode()} if source else {}))
+        text = definition_text(self._record)
+        self._write_artifacts(files | ({"definition.yaml": text.encode()} if text else {}))
         if not running:
             self._client.set_terminated(self._begun(), summary.status, summary.ended)
+
+    def _tag_earlier(self) -> None:
+        """Tell the trials of earlier definitions from those of today's."""
+        while self._mistagged:
+            run_id, trial_id = self._mistagged.pop()
+            self._client.set_tag(run_id, IN_DEFINITION_TAG, self._in_definition(trial_id))
+
+    def _in_definition(self, trial_id: str) -> str:
+        return "true" if trial_id in self._asked else "false"
 
     def _log_values(self, run_id: str, entry: Entry) -> None:
         from mlflow.entities import Metric, Param
@@ -209,6 +224,8 @@ class SweepRuns:
         found: dict[str, tuple[str, str]] = {}
         for run in self._search(self.experiment_id, f"tags.{TRIAL_TAG} != ''"):
             tags = run.data.tags
+            if tags.get(IN_DEFINITION_TAG) != self._in_definition(tags[TRIAL_TAG]):
+                self._mistagged.append((run.info.run_id, tags[TRIAL_TAG]))
             whole = run.info.status in _ENDED and tags.get(_PARENT) == self._parent
             found[tags[TRIAL_TAG]] = (run.info.run_id, tags.get(_STAMP_TAG, "") if whole else "")
         return found

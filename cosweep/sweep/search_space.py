@@ -62,7 +62,9 @@ def load_sweep(path: Path, overrides: Iterable[str] = ()) -> Sweep:
     faults = apply_overrides(raw, overrides)
     changes = [part for override in overrides for part in ("--set", override)]
     command = shlex.join(["cosweep", "run", str(path), *changes])
-    return replace(parse_sweep(raw, faults), source=redacted(source), command=redacted(command))
+    kept = tuple(map(redacted, overrides))
+    parsed = parse_sweep(raw, faults)
+    return replace(parsed, source=redacted(source), overrides=kept, command=redacted(command))
 
 
 def parse_sweep(raw: Mapping[str, Any], faults: Iterable[Fault] = ()) -> Sweep:

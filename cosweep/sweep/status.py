@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.live import Live
 
 from cosweep.metrics import TrialStatus
-from cosweep.results.report import asked_trials
+from cosweep.results.coverage import Coverage, covered
 from cosweep.results.store import Store
 from cosweep.sweep.fitted_table import FittedTable
 from cosweep.sweep.progress import format_seconds
@@ -33,12 +33,14 @@ class SweepState:
         asked: Trials that its definition has.
         rows: Those that ended, as rows of ``trials``.
         pulse: What the driver last said: ``at``, and ``running``, trial to fraction done; empty if it never did.
+        coverage: What of the definition is missing, and what is there besides; None is not known.
     """
 
     name: str
     asked: int
     rows: list[dict[str, Any]]
     pulse: dict[str, Any]
+    coverage: Coverage | None = None
 
     @classmethod
     def of(cls, store: Store, name: str) -> SweepState:
@@ -48,13 +50,20 @@ class SweepState:
             CosweepError: If there is no such sweep.
         """
         record = store.sweep_record(name)
-        rows = asked_trials(store, name, record).to_pylist()
-        return cls(name, len(record["trial_ids"]), rows, store.pulse(name))
+        trials, coverage = covered(store, name, record)
+        return cls(name, len(record["trial_ids"]), trials.to_pylist(), store.pulse(name), coverage)
 
     @property
     def good(self) -> list[dict[str, Any]]:
         """Trials that need not run again."""
         return [row for row in self.rows if row["status"] != TrialStatus.FAILED]
+
+    @property
+    def notes(self) -> list[str]:
+        """Which trials are missing, and what the counts leave out."""
+        if self.coverage is None:
+            return []
+        return [*self.coverage.missing_notes(), *(f"{self.name}: {note}" for note in self.coverage.earlier_notes())]
 
     @property
     def left(self) -> int:

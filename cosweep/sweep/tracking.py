@@ -15,6 +15,7 @@ from typing import IO
 
 from cosweep.errors import CosweepError
 from cosweep.redaction import holds_secret, redacted
+from cosweep.results.coverage import is_driven
 from cosweep.results.report import Report, make_report
 from cosweep.results.store import Store
 from cosweep.sweep.definition import OFF
@@ -24,7 +25,6 @@ from cosweep.sweep.mlflow_writer import Job, Task, summary_job
 from cosweep.sweep.safe_path import SAFE_PATH
 from cosweep.wording import at_root
 
-_SILENT_SECONDS = 60.0
 _TRIALS = ("trial", "earlier")
 _CREDENTIALS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 
@@ -198,15 +198,7 @@ def sync_sweep(store: Store, sweep: str, uri: str | None = None) -> tuple[str, i
         runs = SweepRuns(store, sweep, target)
         runs.begin(min((row["started_at"] for row in report.rows), default=datetime.now(UTC)))
         logged = [runs.log_trial(row["trial_id"]) for row in report.rows]
-        runs.log_summary(Summary.of(report), report.files(), running=_is_driven(store, sweep))
+        runs.log_summary(Summary.of(report), report.files(), running=is_driven(store.pulse(sweep)))
     except Exception as error:
         raise CosweepError(f"MLflow at {target}: {type(error).__name__}: {error}") from error
     return redacted(target), sum(logged), len(logged) - sum(logged)
-
-
-def _is_driven(store: Store, sweep: str) -> bool:
-    """Whether a ``cosweep run`` said of late that it works on the sweep."""
-    pulse = store.pulse(sweep)
-    if not pulse or pulse.get("ended"):
-        return False
-    return (datetime.now(UTC) - datetime.fromisoformat(pulse["at"])).total_seconds() < _SILENT_SECONDS

@@ -26,6 +26,7 @@ from cosweep.sweep.cluster import (
     processors,
 )
 from cosweep.sweep.definition import Sweep
+from cosweep.sweep.earlier import why_not_counted
 from cosweep.sweep.launch import finished_trials, load_datasets, refuse_other_data
 from cosweep.sweep.progress import format_seconds
 from cosweep.training import TrialSpec
@@ -54,7 +55,7 @@ def validate_sweep(sweep: Sweep) -> Iterator[tuple[str, str]]:
     yield "sweep", f"{sweep.name}: {axes or 'one point'}"
     for column, values in varied_values(sweep.trials):
         yield "varies", f"{column}: {values}"
-    for note in sweep.notes:
+    for note in (*sweep.notes, *why_not_counted(sweep, store)):
         yield "note", note
     points = f" from {sweep.points:,} points" if sweep.points > len(sweep.trials) else ""
     yield "trials", f"{len(sweep.trials)}{points}, of which {len(done)} are done and {len(left)} left"

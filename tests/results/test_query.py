@@ -12,6 +12,7 @@ import pytest
 
 from cosweep.errors import CosweepError
 from cosweep.results.query import run_query, to_csv, to_json, to_parquet
+from cosweep.results.schema import TABLES, VIEW_COLUMNS
 from cosweep.results.store import Store
 from tests.results.rows import broken_row, curve, measured_curve, snapshot_rows, trial_row
 
@@ -53,6 +54,42 @@ def test_a_query_reaches_no_file(store: Store, tmp_path: Path, sql: str) -> None
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.parametrize(
+    ("sql", "message"),
+    [
+        ("", "expected one statement, such as SELECT .*, got none"),
+        (" ; -- nothing", "got none"),
+        ("SELECT 1; SELECT 2", "got 2"),
+        ("DROP VIEW trials", "cannot DROP"),
+        ("DROP VIEW trials; SELECT 1", "got 2"),
+        ("CREATE VIEW mine AS SELECT * FROM trials", "cannot CREATE"),
+        ("CREATE TABLE mine AS SELECT * FROM trials", "cannot CREATE"),
+        ("SET threads = 2", "cannot SET"),
+        ("INSERT INTO trials SELECT * FROM trials", "cannot INSERT"),
+    ],
+)
+def test_a_query_is_one_statement_that_reads(store: Store, sql: str, message: str) -> None:
+    with pytest.raises(CosweepError, match=message):
+        run_query(store, sql)
+
+
+@pytest.mark.parametrize(
+    ("sql", "rows"),
+    [
+        ("SELECT count(*) FROM trials;", 1),
+        ("FROM trials", 2),
+        ("WITH t AS (FROM trials) SELECT * FROM t", 2),
+        ("VALUES (1), (2), (3)", 3),
+        ("DESCRIBE trials", len(TABLES["trials"]) + len(VIEW_COLUMNS)),
+        ("SUMMARIZE (SELECT co FROM trials)", 1),
+        ("PIVOT trials ON state USING count(*) GROUP BY co", 2),
+        ("EXPLAIN SELECT 1", 1),
+    ],
+)
+def test_all_that_reads_is_a_query(store: Store, sql: str, rows: int) -> None:
+    assert len(run_query(store, sql)) == rows
+
+
 def test_columns_of_one_name_are_all_kept(store: Store) -> None:
     table = run_query(
         store, "SELECT t.pgd_acc, c.pgd_acc, t.trial_id FROM trials t JOIN curves c USING (trial_id) LIMIT 1"
@@ -76,6 +113,54 @@ def test_csv_and_parquet_hold_the_same_rows(store: Store) -> None:
     rows = list(csv.DictReader(io.StringIO(to_csv(table).decode())))
     assert rows == [{"trial_id": "a", "steps": "46"}, {"trial_id": "b", "steps": "46"}]
     assert pq.read_table(io.BytesIO(to_parquet(table))).to_pylist() == table.to_pylist()
+
+
+ODD = """SELECT CAST('inf' AS DOUBLE) AS up, CAST('-inf' AS DOUBLE) AS down, CAST('nan' AS DOUBLE) AS nan,
+    {'a': CAST('nan' AS DOUBLE), 'b': [CAST('inf' AS DOUBLE), 1.5], 'c': {'d': 'x'}} AS struct"""
+
+
+def test_json_is_json_whatever_a_struct_or_a_list_holds(store: Store) -> None:
+    (row,) = json.loads(to_json(run_query(store, ODD)), parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+    assert row == {"up": None, "down": None, "nan": None, "struct": {"a": None, "b": [None, 1.5], "c": {"d": "x"}}}
+
+
+def test_csv_shows_infinities_and_has_structs_as_json(store: Store) -> None:
+    (row,) = csv.DictReader(io.StringIO(to_csv(run_query(store, ODD)).decode()))
+    assert (row["up"], row["down"], row["nan"]) == ("inf", "-inf", "")
+    assert json.loads(row["struct"]) == {"a": None, "b": [None, 1.5], "c": {"d": "x"}}
+
+
+@pytest.mark.parametrize(
+    "value", ["DATE '99999-01-01'", "DATE 'infinity'", "TIMESTAMP '-infinity'", "[TIMESTAMPTZ '99999-01-01']"]
+)
+def test_a_date_that_python_does_not_hold_is_named(store: Store, value: str) -> None:
+    table = run_query(store, f"SELECT 1 AS n, {value} AS far")
+    for write in (to_json, to_csv):
+        with pytest.raises(CosweepError, match=r"column far has a value .*CAST\(far AS VARCHAR\)"):
+            write(table)
+    assert pq.read_table(io.BytesIO(to_parquet(table))).equals(table)
+    assert b"far" in to_csv(run_query(store, f"SELECT CAST({value} AS VARCHAR) AS far"))
+
+
+@pytest.mark.parametrize("value", ["INTERVAL 3 DAYS", "union_value(a := 1)"])
+def test_a_type_that_parquet_does_not_hold_is_named(store: Store, value: str) -> None:
+    table = run_query(store, f"SELECT 1 AS n, {value} AS odd")
+    with pytest.raises(CosweepError, match=r"column odd is of type .*CAST\(odd AS VARCHAR\)"):
+        to_parquet(table)
+    assert len(json.loads(to_json(table))) == 1
+
+
+def test_every_type_of_duckdb_is_written_or_named(store: Store) -> None:
+    table = run_query(store, "SELECT * FROM test_all_types()")
+    refused = set()
+    for name in table.column_names:
+        for write in (to_json, to_csv, to_parquet):
+            try:
+                write(table.select([name]))
+            except CosweepError:
+                refused.add(name)
+    times = {name for name in table.column_names if name.startswith(("date", "timestamp"))}
+    assert refused == times - {"timestamp_ns", "timestamp_tz_ns"} | {"interval", "empty_struct", "union"}
 
 
 # --- columns of lists ------------------------------------------------------------------------------------------------

@@ -10,12 +10,13 @@ import pytest
 import cosweep
 from cosweep.errors import CosweepError
 from cosweep.results.compaction import compact_sweep
-from cosweep.results.schema import SWEEP_COLUMN, TABLES, Column
+from cosweep.results.query import run_query
+from cosweep.results.schema import TABLES, VIEW_COLUMNS, Column
 from cosweep.results.store import Store
 from cosweep.results.views import Results, described_columns
 from tests.results.rows import broken_row, curve, snapshot_rows, trial_row
 
-ALL_COLUMNS = [(kind, column) for kind, columns in TABLES.items() for column in (*columns, SWEEP_COLUMN)]
+ALL_COLUMNS = [(kind, column) for kind, columns in TABLES.items() for column in (*columns, *VIEW_COLUMNS)]
 
 
 @pytest.fixture
@@ -103,6 +104,59 @@ def test_damaged_files_are_named(store: Store, results: Results, tmp_path: Path)
     (tmp_path / "results/trials/sweep=s/a.parquet").write_bytes(b"")
     assert len(results.trials) == 2
     assert [Path(bad.path).name for bad in results.bad_files] == ["a.parquet"]
+
+
+# --- one name, several definitions -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def narrowed(store: Store) -> Store:
+    """Sweep s, whose definition now has b alone."""
+    store.write_sweep("s", {"trial_ids": ["b", "not yet"]})
+    return store
+
+
+def test_views_hold_the_present_definition_and_all_views_the_rest_too(narrowed: Store) -> None:
+    results = cosweep.open_results(narrowed.location)
+    for kind, count in {"trials": 1, "curves": 3, "snapshots": 2}.items():
+        asked = "SELECT DISTINCT trial_id, in_definition FROM {} WHERE sweep = 's' ORDER BY 1"
+        assert results.query(asked.format(kind)).fetchall() == [("b", True)]
+        everyone = results.query(asked.format(f"all_{kind}")).fetchall()
+        assert everyone == ([("b", True)] if kind == "snapshots" else [("a", False), ("b", True)])
+        assert len(getattr(results, kind).filter("sweep = 's'")) == count
+        assert getattr(results, f"all_{kind}").columns == getattr(results, kind).columns
+    assert run_query(narrowed, "SELECT trial_id FROM trials ORDER BY 1")["trial_id"].to_pylist() == ["b", "c"]
+    assert len(cosweep.open_results(narrowed.location, sweep="s").all_trials) == 2
+
+
+def test_a_sweep_without_a_definition_is_shown_whole_and_a_damaged_one_is_named(narrowed: Store) -> None:
+    narrowed.write_bytes("sweeps/s.json", b"{")
+    found = cosweep.open_results(narrowed.location)
+    assert found.trials.filter("in_definition IS NULL").order("trial_id").select("trial_id").fetchall() == [
+        ("a",),
+        ("b",),
+        ("c",),  # of sweep t, which never had one
+    ]
+    (bad,) = found.bad_files
+    assert (Path(bad.path).name, "is damaged" in bad.problem) == ("s.json", True)
+
+
+def test_a_compacted_trial_keeps_its_place(narrowed: Store) -> None:
+    compact_sweep(narrowed, "s")
+    assert run_query(narrowed, "SELECT trial_id FROM all_trials WHERE NOT in_definition").to_pylist() == [
+        {"trial_id": "a"}
+    ]
+
+
+def test_a_column_of_a_file_does_not_decide_it(narrowed: Store) -> None:
+    narrowed.write_trial("s", trial_row("a", in_definition=True), curve())
+    assert run_query(narrowed, "SELECT trial_id FROM trials WHERE sweep = 's'").to_pylist() == [{"trial_id": "b"}]
+
+
+@pytest.mark.parametrize(("sql", "message"), [(" ", "got none"), ("SELECT 1; SELECT 2", "got 2")])
+def test_one_statement_at_a_time(results: Results, sql: str, message: str) -> None:
+    with pytest.raises(CosweepError, match=f"expected one statement.*{message}"):
+        results.query(sql)
 
 
 # --- documentation of the columns ------------------------------------------------------------------------------------

@@ -145,7 +145,7 @@ def test_no_pickle_in_a_table_is_loaded(store: Store, tmp_path: Path) -> None:
     pq.write_table(table, tmp_path / "results/trials/sweep=made" / f"{'f' * 12}.parquet")
     for command in LOOKS:
         cosweep(store, *command)
-    assert run_query(store, "SELECT count(*) AS n FROM trials").to_pylist() == [{"n": 5}]
+    assert run_query(store, "SELECT count(*) AS n FROM all_trials").to_pylist() == [{"n": 5}]
     assert not sprung.exists()
     pickle.loads(trap)
     assert sprung.exists()  # the trap works

@@ -32,6 +32,16 @@ def definition(**changes: Any) -> dict[str, Any]:
     return {**copy.deepcopy(BASE), **changes}
 
 
+def test_a_sweep_keeps_what_was_changed_on_the_command_line(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text("trial: {seed: 1}\n")
+    changes = ["trial.seed=2", "results.root=my results"]
+    sweep = load_sweep(tmp_path / "s.yaml", changes)
+    assert sweep.record()["overrides"] == changes
+    assert sweep.record()["source"] == "trial: {seed: 1}\n"
+    assert sweep.command == f"cosweep run {tmp_path / 's.yaml'} --set trial.seed=2 --set 'results.root=my results'"
+    assert load_sweep(tmp_path / "s.yaml").record()["overrides"] == []
+
+
 def faults(raw: dict[str, Any]) -> dict[str, str]:
     with pytest.raises(SpecError, match=r".") as caught:
         parse_sweep(raw)

@@ -172,6 +172,29 @@ def test_children_are_named_anew_when_the_sweep_varies_something_else(store: Sto
     assert len(children(store)) == 8
 
 
+def test_results_of_earlier_definitions_are_told_apart(store: Store) -> None:
+    client, told = MlflowClient(uri_of(store)), "tags.in_definition = '{}'"
+
+    def names(value: str) -> list[str]:
+        experiment = client.get_experiment_by_name("made").experiment_id
+        return sorted(run.info.run_name for run in client.search_runs([experiment], told.format(value)))
+
+    sync_sweep(store, "made")
+    assert (len(names("true")), names("false")) == (8, [])
+    record = store.sweep_record("made")
+    changed = {"trial_ids": record["trial_ids"][:3], "overrides": ["space.seed.grid=[0]"]}
+    store.write_sweep("made", record | changed)
+    assert sync_sweep(store, "made") == (uri_of(store), 0, 3)
+    assert (len(names("true")), len(names("false"))) == (3, 5)
+    assert parent(store).data.metrics["trials"] == 3
+    assert "# --set space.seed.grid=[0]" in parent(store).data.tags["mlflow.note.content"]
+    assert (artifacts(store) / "definition.yaml").read_text().startswith("# --set space.seed.grid=[0]\n")
+    client.delete_tag(children(store)[names("true")[0]].info.run_id, "in_definition")  # as of an older cosweep
+    store.write_sweep("made", record)
+    sync_sweep(store, "made")
+    assert (len(names("true")), names("false")) == (8, [])
+
+
 def test_what_was_deleted_in_mlflow_comes_back(store: Store) -> None:
     sync_sweep(store, "made")
     client = MlflowClient(uri_of(store))

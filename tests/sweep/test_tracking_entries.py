@@ -132,7 +132,7 @@ def test_saved_views_fit_into_a_tag_and_show_all_axes() -> None:
         view = json.loads(text)
         assert (view["createdAt"], view["updatedAt"]) == (7, 7)
         assert all(axis in view["state"] for axis in axes)
-        assert json.loads(view["state"])["searchFilter"] == "tags.trial_id != ''"
+        assert json.loads(view["state"])["searchFilter"] == "tags.in_definition = 'true'"
 
 
 def test_links_open_the_views_and_the_report() -> None:
