@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from rich.markup import escape
 from cosweep import __version__
 from cosweep.errors import CosweepError, SpecError, UnknownNameError
 from cosweep.redaction import redacted
-from cosweep.terminal import SafeConsole
+from cosweep.terminal import SafeConsole, hold_standard_streams
 from cosweep.wording import at_root, counted
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from cosweep.results.report import Report
     from cosweep.results.store import Store
     from cosweep.sweep.launch import Outcome
+    from cosweep.sweep.stops import Stops
 
 P = ParamSpec("P")
 
@@ -35,12 +37,16 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+hold_standard_streams()
 # A log or a pipe has no width of its own; 80 columns would cut tables.
 _width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160
 console = SafeConsole(highlight=False, width=_width)
 errors = SafeConsole(stderr=True, highlight=False)
 
 _MOST_BAD_FILES = 20
+
+# What these do is kept whether or not it can be told; what the others print is all they do.
+_GO_ON = ("run", "compact", "sync", "report")
 
 _SLOW_SECONDS = 5.0
 _WHOLE = "--format csv or json, or a wider terminal"
@@ -77,8 +83,8 @@ def reports_errors(command: Callable[P, None]) -> Callable[P, None]:
         except CosweepError as error:
             errors.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
             raise typer.Exit(2) from None
-        except BrokenPipeError:
-            raise typer.Exit(0) from None
+        if console.problem is not None and command.__name__ not in _GO_ON:
+            raise typer.Exit(0 if isinstance(console.problem, BrokenPipeError) else 2)
 
     return run
 
@@ -106,15 +112,29 @@ def run(
     wait: Annotated[bool, typer.Option("--wait", help="Wait for machines that the cluster adds on demand.")] = False,
 ) -> None:
     """Run a sweep; the same command carries on where it stopped."""
+    from cosweep.sweep.stops import Stops
+
+    stops = Stops()
+    try:
+        with stops:
+            outcome = _run(file, overrides or [], stops, wait=wait)
+    except KeyboardInterrupt:
+        command = shlex.join(["cosweep", *sys.argv[1:]])
+        errors.print(f"stopped by {stops.asked}; carry on with: {_shown(command)}", soft_wrap=True)
+        raise typer.Exit(1) from None
+    if outcome.missing or outcome.failed:
+        raise typer.Exit(1)
+
+
+def _run(file: Path, overrides: list[str], stops: Stops, *, wait: bool) -> Outcome:
     from cosweep.sweep.job import settled
     from cosweep.sweep.launch import run_sweep
     from cosweep.sweep.search_space import load_sweep
 
-    sweep = settled(load_sweep(file, overrides or ()))
-    outcome = run_sweep(sweep, console, wait=wait)
+    sweep = settled(load_sweep(file, overrides))
+    outcome = run_sweep(sweep, console, wait=wait, stops=stops)
     _print_outcome(outcome, sweep.results.root, sweep.command)
-    if outcome.missing or outcome.failed:
-        raise typer.Exit(1)
+    return outcome
 
 
 def _shown(text: str) -> str:
@@ -358,8 +378,7 @@ def _print_table(table: pa.Table, format: Format, elsewhere: str = _WHOLE) -> No
     writers = {Format.CSV: formats.to_csv, Format.JSON: formats.to_json, Format.PARQUET: formats.to_parquet}
     if format is Format.PARQUET and sys.stdout.isatty():
         raise CosweepError("parquet is binary; send it to a file: cosweep ... --format parquet > rows.parquet")
-    sys.stdout.buffer.write(writers[format](table))
-    sys.stdout.flush()
+    console.write_bytes(writers[format](table))
 
 
 def _warn_of_bad_files(store: Store) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,7 +11,6 @@ from ray import tune
 from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
-from cosweep.sweep.cluster import graceful_sigterm
 from cosweep.sweep.config import empty_config, listed
 from cosweep.sweep.failures import TRIES
 from cosweep.sweep.launch import Work
@@ -21,6 +19,7 @@ from cosweep.sweep.monitor import Monitor
 from cosweep.sweep.parallel_trial import trainable_of
 from cosweep.sweep.pulse import Pulse
 from cosweep.sweep.scheduler import InOrder
+from cosweep.sweep.scratch import scratch_folder
 from cosweep.sweep.stopper import VerdictStopper
 from cosweep.sweep.trainable import Setting
 from cosweep.training import TrialSpec
@@ -46,7 +45,7 @@ def run_trials(work: Work, specs: list[TrialSpec], monitor: Monitor, still_in: C
     setting = _setting(work)
     started = time.monotonic()
     with ExitStack() as stack:
-        stack.enter_context(graceful_sigterm(monitor.stop))
+        stack.enter_context(work.stops.giving_up())
         stack.enter_context(monitor.display)
         monitor.listen(stack.enter_context(Pulse(work.store, work.sweep.name, monitor.running, still_in)))
         _tune(setting, specs, monitor)
@@ -74,10 +73,7 @@ def _setting(work: Work) -> Setting:
 
 def _tune(setting: Setting, specs: list[TrialSpec], monitor: Monitor) -> None:
     keep_keys_out_of_logs()
-    with (
-        _all_losses_known(),
-        tempfile.TemporaryDirectory(prefix="cosweep-", ignore_cleanup_errors=True) as scratch,
-    ):
+    with _all_losses_known(), scratch_folder() as scratch:
         tune.Tuner(
             trainable_of(setting),
             param_space=empty_config(),
