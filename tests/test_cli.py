@@ -6,6 +6,8 @@ import io
 import itertools
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -425,3 +427,24 @@ def test_detect_prints_verdicts_as_json(folder: Path) -> None:
     assert list(verdict) == keys
     assert (verdict["state"], verdict["co_step_low"], verdict["co_step_high"]) == ("co", 30, 40)
     assert cosweep("detect", "c.csv", "--detector", "colapse").exit_code == 2
+
+
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize(
+    ("command", "redirection", "code"),
+    [
+        ("status s --watch", "| true", 0),
+        ("query 'SELECT 1 AS a'", ">/dev/full", 2),
+        ("query 'SELECT 1 AS a' --format csv", ">/dev/full", 2),
+    ],
+)
+def test_a_command_whose_output_cannot_be_written_ends_and_tells_it_by_its_exit_code(
+    folder: Path, command: str, redirection: str, code: int
+) -> None:
+    script = f'"$0" -m cosweep {command} {redirection}; exit ${{PIPESTATUS[0]}}'
+    done = subprocess.run(
+        ["bash", "-c", script, sys.executable], cwd=folder, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == code, done.stderr
+    assert done.stderr.startswith("standard output cannot be written (")
+    assert len(done.stderr.splitlines()) == 1

@@ -13,6 +13,8 @@ from pathlib import Path
 from cosweep.errors import CosweepError
 
 _PREFIX = "cosweep-run-"
+_ROOM_MEGABYTES = 50
+"""Ray's sockets and logs take 1 to 10; without room it does not say what it lacks."""
 
 
 @contextmanager
@@ -25,10 +27,14 @@ def scratch_folder(parent: str | None = None) -> Iterator[str]:
         parent: Where; None is the system's folder for temporary files.
 
     Raises:
-        CosweepError: If none can be made.
+        CosweepError: If there is no room for one.
     """
     place = Path(parent or tempfile.gettempdir())
     _clear(place)
+    if (free := shutil.disk_usage(place).free / 1e6) < _ROOM_MEGABYTES:
+        raise CosweepError(
+            f"{place}, where temporary files go, has {free:.0f} MB free; make room for {_ROOM_MEGABYTES}"
+        )
     folder, lock = _owned(place)
     try:
         yield str(folder)

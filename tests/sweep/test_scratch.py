@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from cosweep.errors import CosweepError
 from cosweep.sweep.scratch import scratch_folder
 
 HOLDER = """
@@ -80,4 +83,14 @@ for _ in range(200):
 """
     started = [subprocess.Popen([sys.executable, "-c", script, str(tmp_path)]) for _ in range(3)]
     assert [process.wait(60) for process in started] == [0, 0, 0]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_told_before_anything_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=3_000_000))
+    with (
+        pytest.raises(CosweepError, match=rf"{tmp_path}, where temporary files go, has 3 MB free; make room for 50"),
+        scratch_folder(str(tmp_path)),
+    ):
+        pytest.fail("made")
     assert not list(tmp_path.iterdir())

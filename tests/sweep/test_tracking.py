@@ -227,9 +227,9 @@ def test_a_database_that_is_none_is_one_message_that_says_what_to_do(store: Stor
     database.write_bytes(b"no database" * 1000)
     with pytest.raises(CosweepError, match=rf"file is not a database\. If {database} is damaged, remove it: cosweep s"):
         sync_sweep(store, "made")
-    other = f"sqlite:///{database}?x=1"
+    elsewhere = shutil.copy(database, store.local_path / "other.db")
     with pytest.raises(CosweepError, match=r"file is not a database$"):
-        sync_sweep(store, "made", other)
+        sync_sweep(store, "made", f"sqlite:///{elsewhere}")
 
 
 def test_a_results_folder_may_be_moved(store: Store, tmp_path: Path) -> None:
