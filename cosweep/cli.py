@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable
 from enum import StrEnum
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ParamSpec, TextIO
+from typing import TYPE_CHECKING, Annotated, ParamSpec
 
 import typer
 from rich.markup import escape
@@ -18,7 +19,7 @@ from rich.markup import escape
 from cosweep import __version__
 from cosweep.errors import CosweepError, SpecError, UnknownNameError
 from cosweep.redaction import redacted
-from cosweep.terminal import SafeConsole, visible
+from cosweep.terminal import SafeConsole, hold_standard_streams, visible
 from cosweep.wording import at_root, counted
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from cosweep.results.report import Report
     from cosweep.results.store import Store
     from cosweep.sweep.launch import Outcome
+    from cosweep.sweep.stops import Stops
 
 P = ParamSpec("P")
 
@@ -36,19 +38,17 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-
-def _is_terminal(stream: TextIO | None) -> bool:
-    return stream is not None and stream.isatty()  # Python has no stream where the shell closed it
-
-
+hold_standard_streams()
 # A log or a pipe has no width of its own; 80 columns would cut tables.
-_width = None if _is_terminal(sys.stdout) or "COLUMNS" in os.environ else 160
+_width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160
 console = SafeConsole(highlight=False, width=_width)
 errors = SafeConsole(stderr=True, highlight=False)
 
 _MOST_BAD_FILES = 20
 _MOST_FAULTS = 100
+
+# What these do is kept whether or not it can be told; what the others print is all they do.
+_GO_ON = ("run", "compact", "sync", "report")
 
 _SLOW_SECONDS = 5.0
 _WHOLE = "--format csv or json, or a wider terminal"
@@ -87,8 +87,8 @@ def reports_errors(command: Callable[P, None]) -> Callable[P, None]:
         except CosweepError as error:
             errors.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
             raise typer.Exit(2) from None
-        except BrokenPipeError:
-            raise typer.Exit(0) from None
+        if console.problem is not None and command.__name__ not in _GO_ON:
+            raise typer.Exit(0 if isinstance(console.problem, BrokenPipeError) else 2)
 
     return run
 
@@ -116,15 +116,29 @@ def run(
     wait: Annotated[bool, typer.Option("--wait", help="Wait for machines that the cluster adds on demand.")] = False,
 ) -> None:
     """Run a sweep; the same command carries on where it stopped."""
+    from cosweep.sweep.stops import Stops
+
+    stops = Stops()
+    try:
+        with stops:
+            outcome = _run(file, overrides or [], stops, wait=wait)
+    except KeyboardInterrupt:
+        command = shlex.join(["cosweep", *sys.argv[1:]])
+        errors.print(f"stopped by {stops.asked}; carry on with: {_shown(command)}", soft_wrap=True)
+        raise typer.Exit(1) from None
+    if outcome.missing or outcome.failed:
+        raise typer.Exit(1)
+
+
+def _run(file: Path, overrides: list[str], stops: Stops, *, wait: bool) -> Outcome:
     from cosweep.sweep.job import settled
     from cosweep.sweep.launch import run_sweep
     from cosweep.sweep.search_space import load_sweep
 
-    sweep = settled(load_sweep(file, overrides or ()))
-    outcome = run_sweep(sweep, console, wait=wait)
+    sweep = settled(load_sweep(file, overrides))
+    outcome = run_sweep(sweep, console, wait=wait, stops=stops)
     _print_outcome(outcome, sweep.results.root, sweep.command)
-    if outcome.missing or outcome.failed:
-        raise typer.Exit(1)
+    return outcome
 
 
 def _shown(text: str) -> str:
@@ -395,26 +409,18 @@ def list_names(
 def _print_table(table: pa.Table, format: Format, elsewhere: str = _WHOLE) -> None:
     from cosweep.results import query as formats
 
-    if sys.stdout is None:
-        raise CosweepError("standard output is closed; send the rows somewhere: cosweep ... > rows.txt")
-    try:
-        if format is Format.TABLE:
-            from cosweep.sweep.presentation import rows_table
+    if format is Format.TABLE:
+        from cosweep.sweep.presentation import rows_table
 
-            console.print(rows_table(table, elsewhere))
-            return
-        writers = {Format.CSV: formats.to_csv, Format.JSON: formats.to_json, Format.PARQUET: formats.to_parquet}
-        terminal = _is_terminal(sys.stdout)
-        if format is Format.PARQUET and terminal:
-            raise CosweepError("parquet is binary; send it to a file: cosweep ... --format parquet > rows.parquet")
-        content = writers[format](table)
-        sys.stdout.buffer.write(visible(content.decode()).encode() if terminal else content)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is not tried again at the exit
-        raise CosweepError(f"standard output cannot be written: {error}") from error
+        console.print(rows_table(table, elsewhere))
+        return
+    writers = {Format.CSV: formats.to_csv, Format.JSON: formats.to_json, Format.PARQUET: formats.to_parquet}
+    if not sys.stdout.isatty():
+        console.write_bytes(writers[format](table))
+    elif format is Format.PARQUET:
+        raise CosweepError("parquet is binary; send it to a file: cosweep ... --format parquet > rows.parquet")
+    else:
+        console.write_bytes(visible(writers[format](table).decode()).encode())
 
 
 def _warn_of_bad_files(store: Store) -> None:

@@ -6,16 +6,14 @@ import logging
 import math
 import os
 import re
-import signal
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, chdir, contextmanager
 from typing import Any, NamedTuple
 
 from cosweep.errors import CosweepError
 from cosweep.sweep.definition import ResourcesSpec
-from cosweep.sweep.local_ray import close_token_file, private_cluster
+from cosweep.sweep.local_ray import close_token_file, private_cluster, signals_left_to_us
 from cosweep.sweep.safe_path import NOBODYS_FOLDER, SAFE_PATH
 from cosweep.sweep.worker import GIGABYTE
 from cosweep.wording import counted
@@ -108,6 +106,7 @@ def connected() -> Iterator[None]:
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", str(10**9))
     os.environ |= SAFE_PATH
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # what Ctrl-C does is decided in stops.py
     # Which lost machines count as failures of a trial is decided in failures.py, for all of them alike.
     os.environ.setdefault("RAY_TRAIN_COUNT_PREEMPTION_AS_FAILURE", "1")
     with ExitStack() as stack:
@@ -119,7 +118,7 @@ def connected() -> Iterator[None]:
         for name in ("ray", "ray.tune", "ray.train"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
         try:
-            with chdir(NOBODYS_FOLDER):
+            with signals_left_to_us(), chdir(NOBODYS_FOLDER):
                 ray.init(log_to_driver=False, logging_level="ERROR", configure_logging=True, **options)
         except AuthenticationError as error:
             raise _unauthenticated(address, str(error).split(". ")[0]) from error
@@ -188,24 +187,3 @@ def _free_reservations() -> None:
     for name, group in placement_group_table().items():
         if name.endswith(job) and group["state"] != "REMOVED":  # the number ends with that of its job
             remove_placement_group(PlacementGroup(ray.PlacementGroupID(bytes.fromhex(name))))
-
-
-@contextmanager
-def graceful_sigterm(came: threading.Event) -> Iterator[None]:
-    """Context in which SIGTERM ends Tune as an interrupt does, with running trials given up cleanly.
-
-    Args:
-        came: Is set then, since Tune hears of it only while trials run.
-    """
-
-    def interrupt(*_: object) -> None:
-        came.set()
-        os.kill(os.getpid(), signal.SIGUSR1)
-
-    ignored = signal.signal(signal.SIGUSR1, lambda *_: None)  # until Tune takes it, it would end the process
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-        signal.signal(signal.SIGUSR1, ignored)

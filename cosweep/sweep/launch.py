@@ -34,6 +34,8 @@ from cosweep.sweep.definition import Sweep
 from cosweep.sweep.earlier import why_not_counted
 from cosweep.sweep.preflight import check_machines
 from cosweep.sweep.progress import ProgressDisplay, Tally, format_seconds
+from cosweep.sweep.ray_watch import RayWatch
+from cosweep.sweep.stops import Stops
 from cosweep.sweep.tracking import Tracker, tracking_uri, uri_to_keep
 from cosweep.training import TrialRun, TrialSpec
 from cosweep.training.checks import Checker
@@ -53,6 +55,7 @@ class Work:
         datasets, hashes: Images by load key, and their fingerprints.
         make_run: What runs a trial.
         at_once: How many trials the cluster can run at once now.
+        stops: Say when the sweep is to end.
     """
 
     sweep: Sweep
@@ -61,6 +64,7 @@ class Work:
     hashes: Mapping[str, str]
     make_run: type[TrialRun]
     at_once: int
+    stops: Stops
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,14 @@ def finished_trials(sweep: Sweep, store: Store) -> dict[str, dict[str, Any]]:
     return {r["trial_id"]: r for r in rows if r["trial_id"] in asked and r["status"] != TrialStatus.FAILED}
 
 
-def run_sweep(sweep: Sweep, console: Console, *, wait: bool = False, make_run: type[TrialRun] = TrialRun) -> Outcome:
+def run_sweep(
+    sweep: Sweep,
+    console: Console,
+    *,
+    wait: bool = False,
+    make_run: type[TrialRun] = TrialRun,
+    stops: Stops | None = None,
+) -> Outcome:
     """Run what is left of a sweep, and report on all of it.
 
     Args:
@@ -118,6 +129,7 @@ def run_sweep(sweep: Sweep, console: Console, *, wait: bool = False, make_run: t
         console: Where to say how it goes.
         wait: Whether to wait for machines that the cluster adds on demand, if trials fit none of today's.
         make_run: What runs a trial.
+        stops: Signals that end it early, if they are listened to.
 
     Raises:
         CosweepError: Before anything is written, if the sweep cannot run here.
@@ -153,7 +165,7 @@ def run_sweep(sweep: Sweep, console: Console, *, wait: bool = False, make_run: t
                 _check_machines(sweep, store, able, console)
             remove_others(store, sweep.name, [spec.trial_id for spec in left])
             tracker = _begin(sweep, store, uri, done)
-            work = Work(sweep, store, datasets, hashes, make_run, places(sweep.resources, able))
+            work = Work(sweep, store, datasets, hashes, make_run, places(sweep.resources, able), stops or Stops())
             _run_trials(work, left, done, console, tracker, still_in)
         with console.status("drawing the report"):
             return _conclude(sweep, store, tracker, uri, console)
@@ -186,6 +198,7 @@ def _join_cluster(sweep: Sweep, console: Console, stack: ExitStack, *, wait: boo
         concurrent_trials(sweep.resources, [local_node()])  # seconds sooner than Ray could say it
     with console.status("starting Ray" if own else "joining the cluster"):
         stack.enter_context(connected())
+    stack.enter_context(RayWatch(console, sweep.command))
     nodes = live_nodes()
     if not (wait and places(sweep.resources, nodes) == 0):
         concurrent_trials(sweep.resources, nodes)
@@ -222,7 +235,7 @@ def _run_trials(
     )
     broken = sum(bool(row["co"]) for row in done.values())
     tally = Tally(total=total, done=len(done), earlier=len(done), broken=broken)
-    monitor = Monitor(ProgressDisplay(tally, console), work.store, work.sweep, work.hashes, tracker)
+    monitor = Monitor(ProgressDisplay(tally, console), work.store, work.sweep, work.hashes, tracker, work.stops)
     seconds = run_trials(work, left, monitor, still_in)
     console.print(f"trials ended after {format_seconds(seconds)}", highlight=False)
 

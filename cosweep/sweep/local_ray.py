@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from cosweep.sweep.scratch import scratch_folder
 
 # Ray's sockets lie below it, and their paths may have 107 letters; so not TMPDIR, which may be long.
 _SHORT = "/tmp"
@@ -31,8 +34,29 @@ def private_cluster() -> Iterator[dict[str, Any]]:
         yield options
         return
     # Ray lets every user write to its folders, the temporary one included; the one around it lets none in.
-    with tempfile.TemporaryDirectory(prefix="cosweep-ray-", dir=_SHORT, ignore_cleanup_errors=True) as folder:
+    with scratch_folder(_SHORT) as folder:
         yield options | {"_temp_dir": f"{folder}/ray"}
+
+
+@contextmanager
+def signals_left_to_us() -> Iterator[None]:
+    """Context in which Ray (2.60) is started so that it takes no signal that ends a sweep.
+
+    Its servers get process groups of their own: a signal to the driver's group, as of a closed terminal, would end them
+    before the driver has wound down. And the driver keeps its own handler of SIGTERM.
+    """
+    from ray._private import services, utils
+
+    start, handle = services.ConsolePopen, utils.set_sigterm_handler
+    services.ConsolePopen = partial(start, process_group=0)
+    utils.set_sigterm_handler = lambda handler: None
+    try:
+        yield
+    finally:
+        services.ConsolePopen, utils.set_sigterm_handler = start, handle
+        signal.signal(
+            signal.SIGTERM, signal.getsignal(signal.SIGTERM)
+        )  # Ray's library has set its own, unseen by Python
 
 
 def keep_keys_out_of_logs() -> None:

@@ -41,6 +41,12 @@ def mlflow_client(uri: str) -> Any:
     return MlflowClient(tracking_uri=uri)
 
 
+def cause_in_words(error: Exception) -> str:
+    """The first line of an error of MLflow's that says what happened; SQLAlchemy begins some with one that does not."""
+    lines = [line for line in str(error).splitlines() if line and not line.startswith("(raised as a result of")]
+    return f"{type(error).__name__}: {lines[0] if lines else 'no reason known'}"
+
+
 def artifacts_folder(uri: str) -> Path | None:
     """Where artifacts lie, beside the database, if MLflow is SQLite."""
     from sqlalchemy.engine import make_url

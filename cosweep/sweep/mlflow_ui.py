@@ -24,7 +24,7 @@ from cosweep.results.store import Store
 from cosweep.sweep.mlflow_pages import home_link, sweep_links
 from cosweep.sweep.mlflow_runs import SweepRuns, artifacts_folder, from_anywhere
 from cosweep.sweep.safe_path import NOBODYS_FOLDER, SAFE_PATH
-from cosweep.sweep.tracking import stored_uri
+from cosweep.sweep.tracking import mlflow_trouble, stored_uri
 from cosweep.wording import at_root, counted
 
 _HOST = "127.0.0.1"
@@ -82,7 +82,7 @@ def _runs(store: Store, sweep: str, uri: str, console: Console) -> SweepRuns:
         runs = SweepRuns(store, sweep, uri)
         missing = runs.missing()
     except Exception as error:
-        raise CosweepError(f"MLflow at {uri}: {type(error).__name__}: {error}") from error
+        raise mlflow_trouble(store, uri, error) from error
     if missing:
         console.print(
             f"[yellow]MLflow lacks {counted(missing, 'finished trial')} of {sweep}[/]; unless it runs now: "

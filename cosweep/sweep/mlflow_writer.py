@@ -22,7 +22,7 @@ from typing import IO, Any, Literal, NamedTuple
 from cosweep.errors import CosweepError
 from cosweep.results.store import Store
 from cosweep.sweep.mlflow_pages import Summary
-from cosweep.sweep.mlflow_runs import SweepRuns
+from cosweep.sweep.mlflow_runs import SweepRuns, cause_in_words
 
 _NICENESS = 10
 _PAUSE_SECONDS = 10.0
@@ -77,7 +77,7 @@ class _Writer:
             return str(error).splitlines()[0]
         except Exception as error:  # whatever MLflow throws, the results are in Parquet
             self._runs = None  # a run may be half written, which connecting anew finds
-            self._failure, self._failed_at = f"{type(error).__name__}: {error}".splitlines()[0], time.monotonic()
+            self._failure, self._failed_at = cause_in_words(error), time.monotonic()
             return self._failure
         self._failure = ""
         return ""

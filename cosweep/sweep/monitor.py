@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -21,6 +20,7 @@ from cosweep.sweep.failures import TRIES, Attempts, Cause, Kind, error_of
 from cosweep.sweep.progress import ProgressDisplay
 from cosweep.sweep.pulse import Pulse
 from cosweep.sweep.record import failed_row
+from cosweep.sweep.stops import Stops
 from cosweep.sweep.tracking import Tracker
 from cosweep.sweep.trainable import Timer, finished_status
 from cosweep.sweep.worker import Word
@@ -44,22 +44,28 @@ class Monitor(Callback):  # type: ignore[misc]
         sweep: What is run.
         hashes: Fingerprint of each data set by load key.
         tracker: Has finished trials logged; None without MLflow.
+        stops: Says when the sweep is to end.
 
     Attributes:
         alone: Ids of the trials that did not fit beside others, to run again alone.
         again: Ids of those that Tune gave up and that have tries left.
-        stop: Set when the sweep is to end.
     """
 
     def __init__(
-        self, display: ProgressDisplay, store: Store, sweep: Sweep, hashes: Mapping[str, str], tracker: Tracker | None
+        self,
+        display: ProgressDisplay,
+        store: Store,
+        sweep: Sweep,
+        hashes: Mapping[str, str],
+        tracker: Tracker | None,
+        stops: Stops,
     ) -> None:
         self.alone: set[str] = set()
         self.again: set[str] = set()
-        self.stop = threading.Event()
         self.display, self._tally = display, display.tally
         self._store, self._sweep, self._hashes = store, sweep.name, hashes
-        self._tracker, self._resources = tracker, sweep.resources
+        self._tracker, self._resources, self._stops = tracker, sweep.resources, stops
+        self._told_stop = False
         self._attempts = Attempts(sweep.resources.time_limit)
         self._waiting: dict[str, Word] = {}
         self._idle = Timer(_IDLE_SECONDS)
@@ -79,7 +85,7 @@ class Monitor(Callback):  # type: ignore[misc]
     @property
     def interrupted(self) -> bool:
         """Whether trials are left that neither ended nor are to run again."""
-        return self.stop.is_set() or self._tally.done + len(self.alone | self.again) < self._tally.total
+        return bool(self._stops.asked) or self._tally.done + len(self.alone | self.again) < self._tally.total
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         self._tally.running[trial.trial_id] = 0.0
@@ -165,7 +171,8 @@ class Monitor(Callback):  # type: ignore[misc]
 
     def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
         self.display.refresh()
-        if self.stop.is_set():  # also if Tune did not listen when it was
+        if self._stops.asked:  # also if Tune did not listen when it was
+            self._tell_stop()
             os.kill(os.getpid(), signal.SIGUSR1)
         while self._pulse is not None and not self._pulse.notes.empty():
             self.display.note(self._pulse.notes.get())
@@ -176,6 +183,11 @@ class Monitor(Callback):  # type: ignore[misc]
                 "no trial has run for a minute: waiting for a machine with "
                 f"{processors(self._resources.cpu, self._resources.gpu)} free; ray status tells what the cluster has"
             )
+
+    def _tell_stop(self) -> None:
+        if not self._told_stop:
+            self._told_stop = True
+            self.display.note(f"{self._stops.asked}: running trials are given up; a Ctrl-C now leaves out the report")
 
     def _finish(self, trial: Any, *, failed: bool) -> None:
         self.alone.discard(_id(trial))

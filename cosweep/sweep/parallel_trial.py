@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from cosweep.parallel import Workers
 from cosweep.sweep.config import spec_of
 from cosweep.sweep.record import describe, failed_row, finished_row
+from cosweep.sweep.scratch import scratch_folder
 from cosweep.sweep.trainable import Ended, Setting, checkpoints_of, declined, end, follow, progress, train_trial
 from cosweep.sweep.worker import Word, claim_gpu_share, is_out_of_memory, time_limit
 from cosweep.training import TrialRun, TrialSpec
@@ -123,7 +123,7 @@ class _Config(TorchConfig):  # type: ignore[misc]
 
 def _have_trained(order: Order) -> Ended:
     """What the first of the workers returns when all have ended."""
-    with tempfile.TemporaryDirectory(prefix="cosweep-", ignore_cleanup_errors=True) as scratch:
+    with scratch_folder() as scratch:
         result = TorchTrainer(
             _train,
             train_loop_config={"order": order},

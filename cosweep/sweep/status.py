@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from rich.console import Console
 from rich.live import Live
 
 from cosweep.metrics import TrialStatus
@@ -16,6 +15,7 @@ from cosweep.results.coverage import Coverage, covered
 from cosweep.results.store import Store
 from cosweep.sweep.fitted_table import FittedTable
 from cosweep.sweep.progress import format_seconds
+from cosweep.terminal import SafeConsole
 from cosweep.wording import counted
 
 PULSE_SECONDS = 5.0
@@ -125,8 +125,8 @@ def status_table(states: list[SweepState]) -> FittedTable:
     return FittedTable(heads, [state.cells(now) for state in states])
 
 
-def watch_sweeps(root: str, sweep: str | None, every: float, console: Console) -> None:
-    """Show the status anew every so many seconds until all trials are done, or the user interrupts.
+def watch_sweeps(root: str, sweep: str | None, every: float, console: SafeConsole) -> None:
+    """Show the status anew every so many seconds until all trials are done, the user interrupts, or nobody reads.
 
     Raises:
         CosweepError: If there is no such sweep.
@@ -142,7 +142,7 @@ def watch_sweeps(root: str, sweep: str | None, every: float, console: Console) -
                 live.update(table, refresh=True)
             else:
                 console.print(table)
-            if all(state.left <= 0 for state in states):
+            if console.problem is not None or all(state.left <= 0 for state in states):
                 return
             try:
                 time.sleep(every)

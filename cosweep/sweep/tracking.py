@@ -20,7 +20,7 @@ from cosweep.results.report import Report, make_report
 from cosweep.results.store import Store
 from cosweep.sweep.definition import OFF
 from cosweep.sweep.mlflow_pages import Summary
-from cosweep.sweep.mlflow_runs import SweepRuns
+from cosweep.sweep.mlflow_runs import SweepRuns, cause_in_words
 from cosweep.sweep.mlflow_writer import Job, Task, summary_job
 from cosweep.sweep.safe_path import SAFE_PATH
 from cosweep.wording import at_root
@@ -200,5 +200,13 @@ def sync_sweep(store: Store, sweep: str, uri: str | None = None) -> tuple[str, i
         logged = [runs.log_trial(row["trial_id"]) for row in report.rows]
         runs.log_summary(Summary.of(report), report.files(), running=is_driven(store.pulse(sweep)))
     except Exception as error:
-        raise CosweepError(f"MLflow at {target}: {type(error).__name__}: {error}") from error
+        raise mlflow_trouble(store, target, error) from error
     return redacted(target), sum(logged), len(logged) - sum(logged)
+
+
+def mlflow_trouble(store: Store, uri: str, error: Exception) -> CosweepError:
+    """What is told when MLflow fails, and how to mend it if its database is the results' own."""
+    text = f"MLflow at {uri}: {cause_in_words(error)}"
+    if uri == _own_uri(store):
+        text += f". If {uri.removeprefix('sqlite:///')} is damaged, remove it: cosweep sync makes it anew"
+    return CosweepError(redacted(text))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from ray import tune
 from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
-from cosweep.sweep.cluster import graceful_sigterm
+from cosweep.errors import CosweepError
 from cosweep.sweep.config import empty_config, listed
 from cosweep.sweep.failures import TRIES
 from cosweep.sweep.launch import Work
@@ -21,6 +22,7 @@ from cosweep.sweep.monitor import Monitor
 from cosweep.sweep.parallel_trial import trainable_of
 from cosweep.sweep.pulse import Pulse
 from cosweep.sweep.scheduler import InOrder
+from cosweep.sweep.scratch import scratch_folder
 from cosweep.sweep.stopper import VerdictStopper
 from cosweep.sweep.trainable import Setting
 from cosweep.training import TrialSpec
@@ -42,11 +44,15 @@ def run_trials(work: Work, specs: list[TrialSpec], monitor: Monitor, still_in: C
 
     Returns:
         The seconds it took.
+
+    Raises:
+        CosweepError: If Tune finds the disk of temporary files full.
     """
     setting = _setting(work)
     started = time.monotonic()
     with ExitStack() as stack:
-        stack.enter_context(graceful_sigterm(monitor.stop))
+        stack.enter_context(_full_disk_told(work.sweep.command))
+        stack.enter_context(work.stops.giving_up())
         stack.enter_context(monitor.display)
         monitor.listen(stack.enter_context(Pulse(work.store, work.sweep.name, monitor.running, still_in)))
         _tune(setting, specs, monitor)
@@ -74,10 +80,7 @@ def _setting(work: Work) -> Setting:
 
 def _tune(setting: Setting, specs: list[TrialSpec], monitor: Monitor) -> None:
     keep_keys_out_of_logs()
-    with (
-        _all_losses_known(),
-        tempfile.TemporaryDirectory(prefix="cosweep-", ignore_cleanup_errors=True) as scratch,
-    ):
+    with _all_losses_known(), scratch_folder() as scratch:
         tune.Tuner(
             trainable_of(setting),
             param_space=empty_config(),
@@ -98,6 +101,20 @@ def _tune(setting: Setting, specs: list[TrialSpec], monitor: Monitor) -> None:
                 verbose=0,
             ),
         ).fit()
+
+
+@contextmanager
+def _full_disk_told(command: str) -> Iterator[None]:
+    """Context in which a full disk is one message, with what carries on."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        text = (
+            f"no space is left in {tempfile.gettempdir()} for temporary files; make room, then carry on with: {command}"
+        )
+        raise CosweepError(text) from error
 
 
 @contextmanager

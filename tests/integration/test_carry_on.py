@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 
 from cosweep.results.store import Store
-from tests.integration.processes import LONGER, TINY, Numbers, finish, numbers, run, start, wait_for, workers_of
+from tests.integration.processes import (
+    LONGER,
+    TINY,
+    Numbers,
+    finish,
+    numbers,
+    run,
+    start,
+    suffering,
+    wait_for,
+    watched,
+    workers_of,
+)
 
 pytestmark = pytest.mark.integration
+
+CARRIES_ON = re.compile(r"trial \w+ carries on from step 10")
 
 
 def rows(folder: Path) -> list[Path]:
@@ -24,21 +42,49 @@ def wait_for_busy(folder: Path, driver: int) -> list[psutil.Process]:
     return wait_for(lambda: workers_of(driver, "ray::ImplicitFunc.train") if rows(folder) else [])
 
 
-def test_a_killed_driver_carries_on_with_the_same_command(tmp_path: Path, reference: Numbers) -> None:
-    (tmp_path / "tiny.yaml").write_text(TINY)
-    driver = start(tmp_path, "tiny.yaml", *LONGER)
-    workers = wait_for_busy(tmp_path, driver.pid)
+def times(folder: Path) -> dict[str, int]:
+    """When each row was written."""
+    return {path.name: path.stat().st_mtime_ns for path in rows(folder)}
+
+
+def ray_folder(driver: int) -> Path:
+    """The temporary folder of the Ray that a driver started."""
+    (raylet,) = (one for one in psutil.Process(driver).children(recursive=True) if one.name() == "raylet")
+    (session,) = (part for part in raylet.cmdline() if part.startswith("--session_dir="))
+    return Path(session.removeprefix("--session_dir=")).parents[1]
+
+
+def kill_when(ready: Callable[[], object], driver: subprocess.Popen[str]) -> Path:
+    """Kill a driver when it is time to; its workers end, and its temporary folder, returned, stays."""
+    workers, folder = wait_for(lambda: ready() and workers_of(driver.pid, "ray::ImplicitFunc")), ray_folder(driver.pid)
+    assert isinstance(workers, list)
     os.kill(driver.pid, signal.SIGKILL)
-    driver.communicate(timeout=60)
+    driver.wait(60)
     _, alive = psutil.wait_procs(workers, timeout=60)  # Ray ends them when their driver is gone
     assert not alive
-    kept = {path.name: path.stat().st_mtime_ns for path in rows(tmp_path)}
-    assert 1 <= len(kept) < 4, "the kill came too late to test anything"
-    code, output = run(tmp_path, "tiny.yaml", *LONGER)
+    assert folder.exists()
+    return folder
+
+
+def test_a_driver_killed_again_and_again_carries_on_with_the_same_command(tmp_path: Path, reference: Numbers) -> None:
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    command = ["tiny.yaml", *LONGER, "--set", "results.checkpoint_seconds=0"]
+    pauses = suffering(tmp_path, "pause-0-1", "pause-24-1")
+    driver = start(tmp_path, *command, **pauses)
+    with watched(driver):
+        checkpoints = tmp_path / "results/checkpoints/sweep=tiny"
+        first = kill_when(lambda: len(rows(tmp_path)) == len(list(checkpoints.glob("[!.]*.pt"))) == 2, driver)
+    kept = times(tmp_path)
+    driver = start(tmp_path, *command, **pauses)
+    with watched(driver) as lines:
+        last = kill_when(lambda: len(CARRIES_ON.findall("".join(lines))) == 2, driver)
+    assert not first.exists()
+    code, output = run(tmp_path, *command)
     assert code == 0, output
-    assert f"{len(kept)} done before" in output
-    after = {path.name: path.stat().st_mtime_ns for path in rows(tmp_path)}
-    assert kept.items() <= after.items()
+    assert "2 done before, 2 to run" in output
+    assert len(CARRIES_ON.findall(output)) == 2, output
+    assert not last.exists()
+    assert kept.items() <= times(tmp_path).items()
     assert numbers(Store(tmp_path / "results")) == reference
 
 
@@ -51,29 +97,57 @@ def test_a_killed_worker_costs_its_trial_a_second_run_only(tmp_path: Path, refer
     assert numbers(Store(tmp_path / "results")) == reference
 
 
-def test_an_interrupted_sweep_ends_cleanly_and_says_how_to_carry_on(tmp_path: Path) -> None:
-    (tmp_path / "tiny.yaml").write_text(TINY)
-    driver = start(tmp_path, "tiny.yaml", "--set", "space.optimizer.epochs.grid=[2, 5000]")
-    wait_for_busy(tmp_path, driver.pid)
-    driver.send_signal(signal.SIGTERM)
-    code, output = finish(driver)
-    assert code == 1
-    assert "have no result yet; carry on with: cosweep run tiny.yaml" in output
-    assert "Traceback" not in output
+def hang_up(driver: subprocess.Popen[str]) -> None:
+    """What a terminal that is closed does to its jobs."""
+    for _ in range(2):
+        os.killpg(driver.pid, signal.SIGHUP)
+        time.sleep(0.2)
 
 
-def test_one_trial_alone_gives_the_numbers_it_gave_beside_others(tmp_path: Path, reference: Numbers) -> None:
+def terminate(driver: subprocess.Popen[str]) -> None:
+    os.killpg(driver.pid, signal.SIGTERM)
+
+
+def interrupt_twice(driver: subprocess.Popen[str]) -> None:
+    for _ in range(2):
+        os.killpg(driver.pid, signal.SIGINT)
+        time.sleep(0.5)
+
+
+def kill_raylet(driver: subprocess.Popen[str]) -> None:
+    (raylet,) = (one for one in psutil.Process(driver.pid).children(recursive=True) if one.name() == "raylet")
+    raylet.kill()
+
+
+def test_a_sweep_that_is_ended_says_how_to_carry_on(tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(TINY)
-    code, output = run(
-        tmp_path,
-        "tiny.yaml",
-        *LONGER,
-        "--set",
-        "space.seed.grid=[1]",
-        "--set",
-        "space.interventions.0.beta.grid=[24/255]",
-    )
-    assert code == 0, output
+    command = ["tiny.yaml", "--set", "space.optimizer.epochs.grid=[2, 5000]"]
+    carry_on = "carry on with: cosweep run tiny.yaml --set 'space.optimizer.epochs.grid=[2, 5000]'\n"
+    for end, told in {
+        terminate: "trials have no result yet; ",
+        hang_up: "trials have no result yet; ",
+        interrupt_twice: "stopped by SIGINT; ",
+        kill_raylet: "has ended, without which Ray runs nothing here; now ",
+    }.items():
+        driver = start(tmp_path, *command)
+        wait_for_busy(tmp_path, driver.pid)
+        end(driver)
+        code, output = finish(driver, 60)
+        assert code == 1, output
+        assert output.endswith(told + carry_on), output
+        assert "Traceback" not in output
+
+
+def test_one_trial_alone_that_nobody_listens_to_gives_the_numbers_it_gave_beside_others(
+    tmp_path: Path, reference: Numbers
+) -> None:
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    alone = ["--set", "space.seed.grid=[1]", "--set", "space.interventions.0.beta.grid=[24/255]"]
+    driver = start(tmp_path, "tiny.yaml", *LONGER, *alone)
+    assert driver.stdout is not None
+    assert "1 to run" in driver.stdout.readline()
+    driver.stdout.close()  # as head -1 does
+    assert driver.wait(240) == 0
     trials, curves = numbers(Store(tmp_path / "results"))
     assert len(trials) == 1
     assert set(trials) <= set(reference[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import socket
@@ -10,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -188,14 +190,28 @@ def test_the_page_of_mlflow_listens_on_loopback_only_and_loads_no_planted_module
             below = psutil.Process(process.pid).children(recursive=True)
             addresses = {address for one in below for address in listening(one)}
             arguments = [word for one in below for word in one.cmdline()]
+            asked = [asked_by_a_page(port, Host=host) for host in (f"localhost:{port}", "evil.example")]
+            asked.append(asked_by_a_page(port, Origin="http://evil.example"))
         finally:
             process.terminate()
             process.wait(60)
     assert addresses == {"127.0.0.1"}
+    assert asked == [200, 403, 403]
     assert not any("sqlite:" in word for word in arguments)
     assert modules_that_ran(marks) == []
     with pytest.raises(OSError, match="refused"), socket.create_connection((outer_address(), port), timeout=5):
         pass
+
+
+def asked_by_a_page(port: int, **headers: str) -> int:
+    """Status of MLflow's answer to a browser that shows a page of another site, or under a name of another site's."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    with closing(connection):
+        body = '{"max_results": 1}'
+        connection.request(
+            "POST", "/api/2.0/mlflow/experiments/search", body, {"Content-Type": "text/plain", **headers}
+        )
+        return connection.getresponse().status
 
 
 def outer_address() -> str:

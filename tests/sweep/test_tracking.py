@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+import sqlite3
+import time
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -214,6 +217,42 @@ def test_a_view_that_a_person_changed_stays(store: Store) -> None:
     client.set_experiment_tag(runs.experiment_id, f"{VIEW_TAG}trials", "mine")
     SweepRuns(store, "made", uri_of(store)).begin(START)
     assert client.get_experiment(runs.experiment_id).tags[f"{VIEW_TAG}trials"] == "mine"
+
+
+def test_a_database_that_is_locked_misses_nothing_and_one_that_is_lost_is_told_and_filled_again(
+    store: Store, empty_database: Path
+) -> None:
+    assert store.local_path is not None
+    database = store.local_path / "mlflow.db"
+    trials: list[str] = store.trials("made")["trial_id"].to_pylist()
+    tracker = Tracker(store, "made", uri_of(store))
+    with closing(sqlite3.connect(database, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        tracker.trial_finished(trials[0])
+        tracker.trial_finished(trials[1])
+        time.sleep(0.5)
+        other.execute("ROLLBACK")
+    wait_for(lambda: len(tracker._answers.found) == 3)
+    assert tracker._answers.found == [""] * 3
+    database.unlink()
+    for trial_id in trials[2:]:
+        tracker.trial_finished(trial_id)
+    assert tracker.finish(make_report(store, "made"), {"report.html": b"page"}, 30.0) == 6
+    assert "attempt to write a readonly database" in tracker.problem
+    shutil.copy(empty_database, database)
+    assert sync_sweep(store, "made")[1] == 8
+    assert len(children(store)) == 8
+
+
+def test_a_database_that_is_none_is_one_message_that_says_what_to_do(store: Store) -> None:
+    assert store.local_path is not None
+    database = store.local_path / "mlflow.db"
+    database.write_bytes(b"no database" * 1000)
+    with pytest.raises(CosweepError, match=rf"file is not a database\. If {database} is damaged, remove it: cosweep s"):
+        sync_sweep(store, "made")
+    elsewhere = shutil.copy(database, store.local_path / "other.db")
+    with pytest.raises(CosweepError, match=r"file is not a database$"):
+        sync_sweep(store, "made", f"sqlite:///{elsewhere}")
 
 
 def test_a_results_folder_may_be_moved(store: Store, tmp_path: Path) -> None:

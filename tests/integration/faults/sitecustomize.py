@@ -29,6 +29,10 @@ def hang() -> None:
     ctypes.PyDLL(None).sleep(600)  # in compiled code, with the interpreter's lock
 
 
+def pause() -> None:
+    time.sleep(600)
+
+
 def segfault() -> None:
     ctypes.string_at(0)
 
@@ -52,7 +56,7 @@ def fill() -> None:
     time.sleep(60)  # until Ray ends the process
 
 
-KINDS = {"hang": hang, "segfault": segfault, "leak": leak, "full": full, "fill": fill}
+KINDS = {"hang": hang, "pause": pause, "segfault": segfault, "leak": leak, "full": full, "fill": fill}
 
 
 def suffer(trainer: Any) -> None:
