@@ -245,7 +245,7 @@ def test_a_wide_table_shows_the_columns_that_fit_and_counts_the_others(
 ) -> None:
     for number in range(12):
         store.write_trial("s", trial_row(f"many{number:02d}"), curve())
-    sql = f"SELECT * FROM {view} ORDER BY trial_id"
+    sql = f"SELECT * FROM all_{view} ORDER BY trial_id"
     rows = json.loads(cosweep("query", sql, "--format", "json").output)
     head, _, *lines = lines_at(width, monkeypatch, "query", sql)
     shown = head.split()

@@ -65,12 +65,13 @@ def withstands_autoattack(
     its place with three, and nothing with two. FAB, the fourth of the standard version, is left out: it is by far
     the slowest and finds next to nothing after the others.
 
-    Of what the package leaves standing, images whose cross-entropy gradient is exactly zero are attacked once more, by
-    PGD on the margin: APGD on the cross-entropy cannot move from such an image, and with fewer than four classes
-    no other of these attacks has a gradient there. A model with gradients is judged by the package alone.
-
     The package keeps images in [0, 1], so it gets them on the scale of ``reach``, which is to hold the box and all
     images, unless the box pulls; what it finds is then clipped to the box, as by the other attacks.
+
+    Of what the package leaves standing, two kinds of images are attacked once more, by PGD of 100 steps. Those outside
+    the box, since clipping takes away part of what the package found. And those whose cross-entropy gradient is exactly
+    zero, on the margin: APGD on the cross-entropy cannot move from such an image, and with fewer than four classes no
+    other of these attacks has a gradient there. Other images are judged by the package alone.
     """
     check_installed()
     from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
@@ -107,11 +108,12 @@ def withstands_autoattack(
             standing[alive] = correct(model, x[alive] + delta, y[alive])
     alive = standing.nonzero().flatten()
     if len(alive):
-        alive = alive[vanished(input_gradient(model, x[alive], y[alive]))]
+        outside = ((x[alive] < box.low) | (x[alive] > box.high)).flatten(1).any(dim=1)
+        alive = alive[outside | vanished(input_gradient(model, x[alive], y[alive]))]
     if len(alive):
         standing[alive] = withstands_pgd(
             model, x[alive], y[alive], epsilon=epsilon, alpha=pgd_alpha(epsilon, _STEPS), steps=_STEPS, restarts=1,
-            box=box, rng=generator(seed, "margin"), norm=norm,
+            box=box, rng=generator(seed, "pgd"), norm=norm,
         )  # fmt: skip
     return standing
 

@@ -282,7 +282,10 @@ class Store:
     def _checked(self, curves: pa.Table, sweep: str, written: Mapping[str, int | None]) -> pa.Table:
         curves, doubts = checked_curves(curves, written)
         partition = self.partition("curves", sweep)
-        for trial_id in doubts.keys() - {Path(path).stem for path in self._bad_files}:  # whose file is unreadable
+        unreadable = {Path(path).stem for path in self._bad_files}  # their curves are not to be expected
+        if self.files.shown(partition.compacted_path) in self._bad_files:
+            unreadable |= written.keys() - set(curves["trial_id"].to_pylist())
+        for trial_id in doubts.keys() - unreadable:
             place = f"{self.files.shown(partition.folder)}, trial {trial_id}"
             self._bad_files[place] = BadFile(place, *doubts[trial_id])
         return curves

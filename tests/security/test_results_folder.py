@@ -252,12 +252,13 @@ def test_the_files_of_two_tables_are_no_files_of_each_other(store: Store, tmp_pa
 @pytest.mark.parametrize("number", range(4))
 def test_probes_and_pictures_that_no_trial_leaves_are_left_out(store: Store, tmp_path: Path, number: int) -> None:
     picture = {**snapshot_rows(("end", 5))[0], "trial_id": f"{0:012x}"}
-    kind, values = [
+    cases: list[tuple[str, dict[str, Any]]] = [
         ("curves", {"step": None}),
         ("snapshots", {"shape": [1, 2]}),
         ("snapshots", {"shape": [1, 1, 2**40]}),
         ("snapshots", {"delta": None}),
-    ][number]
+    ]
+    kind, values = cases[number]
     probe = {column.name: None for column in TABLES["curves"]} | {"trial_id": f"{0:012x}", "step": 1}
     folder = tmp_path / f"results/{kind}/sweep=made"
     folder.mkdir(parents=True, exist_ok=True)
