@@ -32,7 +32,7 @@ spec = TrialSpec.from_dict({
     "interventions": [{"kind": "inject", "beta": "24/255"}],
     "model": {"name": "preact_resnet", "width": 2},
     "optimizer": {"batch_size": 32, "epochs": 1},
-    "probe": {"every": 1, "examples": 8, "pgd_steps": 1},
+    "probe": {"every": 1, "examples": 8, "pgd_steps": 4},
     "final": {"steps": 1, "restarts": 1, "examples": 8},
 })
 run = run_trial(spec)

@@ -81,7 +81,7 @@ _TINY: dict[str, Mapping[str, Any]] = {
     "model": {"name": "preact_resnet", "width": 4, "blocks": [1, 1]},
     "method": {"name": "fgsm", "epsilon": "16/255"},
     "optimizer": {"batch_size": 64, "epochs": 2},
-    "probe": {"every": 3, "examples": 64, "pgd_steps": 2},
+    "probe": {"every": 3, "examples": 64, "pgd_steps": 4},
     "final": {"steps": 2, "restarts": 1, "examples": 64},
 }
 

@@ -32,7 +32,7 @@ trial:
   model: {name: preact_resnet, width: 4, blocks: [1]}
   method: {name: fgsm, epsilon: 64/255}
   optimizer: {epochs: 2, batch_size: 64}
-  probe: {every: 3, examples: 64, pgd_steps: 2}
+  probe: {every: 3, examples: 64, pgd_steps: 4}
   final: {steps: 2, restarts: 1, examples: 64}
 space:
   interventions.0.beta: {grid: [0, 24/255]}

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from cosweep.detection import RECORDED_CURVES
 from cosweep.results.store import Store
 from tests.integration.clusters import RAY, Cluster, cluster
 from tests.integration.processes import wait_for
@@ -21,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 TINY = {
     "trial.data": "{source: digits, train_examples: 256}",
     "trial.final": "{steps: 2, restarts: 1, examples: 64}",
-    "trial.probe": "{every: 2, examples: 64, pgd_steps: 2}",
+    "trial.probe": "{every: 2, examples: 64, pgd_steps: 4}",
     "space.method.epsilon.grid": "[64/255]",
     "space.interventions.0.beta.grid": "[0]",
     "space.seed.grid": "[0, 1]",
@@ -97,7 +98,7 @@ def test_a_job_is_stopped_and_the_same_command_carries_on(head: Cluster, tmp_pat
     assert Store(tmp_path / "results").sweep_record("quickstart")["trial_ids"]
     inside = (head.folder / "ray").glob("session_*/runtime_resources/working_dir_files/*/*")
     assert {path.name for path in inside} >= {"cosweep", "search_spaces"}
-    assert not list((head.folder / "ray").rglob("*.parquet"))
+    assert {path.name for path in (head.folder / "ray").rglob("*.parquet")} == {RECORDED_CURVES.name}
 
 
 def test_what_is_uploaded_is_small_and_holds_no_results(head: Cluster) -> None:

@@ -27,7 +27,19 @@ COMMANDS = (
     ["query", "--schema"],
     ["compact"],
 )
-ODD_VALUES = (None, -1, 2**62, 1e308, float("nan"), "\x1b[2J", [], {"a": 1}, True, "[" * 5000, '{"interventions": 5}')
+ODD_VALUES: tuple[Any, ...] = (
+    None,
+    -1,
+    2**62,
+    1e308,
+    float("nan"),
+    "\x1b[2J",
+    [],
+    {"a": 1},
+    True,
+    "[" * 5000,
+    '{"interventions": 5}',
+)
 ODD_JSON = ("", "null", "[" * 100_000, '{"schema_version": 1e400}', "{}", '"\\ud800"', '{"trial_ids": [5]}')
 REPORT = ["report", "made"]
 SEEDS = range(12)

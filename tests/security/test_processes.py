@@ -209,7 +209,7 @@ def asked_by_a_page(port: int, **headers: str) -> int:
     with closing(connection):
         body = '{"max_results": 1}'
         connection.request(
-            "POST", "/api/2.0/mlflow/experiments/search", body, {"Content-Type": "text/plain", **headers}
+            "POST", "/api/2.0/mlflow/experiments/search", body, {"Content-Type": "application/json", **headers}
         )
         return connection.getresponse().status
 

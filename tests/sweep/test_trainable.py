@@ -21,7 +21,7 @@ def test_what_is_trained_is_a_share_also_before_a_resumed_trial_knows_its_length
                 "data": {"source": "digits", "train_examples": 128},
                 "model": {"name": "preact_resnet", "width": 4, "blocks": [1]},
                 "optimizer": {"epochs": 4, "batch_size": 64},
-                "probe": {"every": 2, "examples": 64, "pgd_steps": 2},
+                "probe": {"every": 2, "examples": 64, "pgd_steps": 4},
             }
         )
     )

@@ -21,7 +21,7 @@ BREAKING: dict[str, Any] = {
     "model": {"name": "preact_resnet", "width": 8, "blocks": [1, 1]},
     "method": {"name": "fgsm", "epsilon": "96/255"},
     "optimizer": {"batch_size": 64, "epochs": 30},
-    "probe": {"every": 5, "examples": 128, "pgd_steps": 3, "snapshots": 1, "diagnostics": [{"name": "delta_cos"}]},
+    "probe": {"every": 5, "examples": 128, "pgd_steps": 4, "snapshots": 1, "diagnostics": [{"name": "delta_cos"}]},
     "final": {"steps": 3, "restarts": 1, "examples": 64},
     "stop": {"co": {"after_steps": 15}},
 }

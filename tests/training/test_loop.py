@@ -171,7 +171,7 @@ def register(
 def stub_spec(after_steps: int | str = "never", every: int = 5, **changes: Any) -> TrialSpec:
     """Twenty-four steps, judged by the registered stub."""
     return tiny_spec(
-        probe={"every": every, "examples": 16, "pgd_steps": 1},
+        probe={"every": every, "examples": 16, "pgd_steps": 4},
         stop={"co": {"detector": "stub", "after_steps": after_steps}},
         **{"optimizer": {"epochs": 6}, **changes},
     )

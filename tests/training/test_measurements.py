@@ -57,12 +57,12 @@ def test_diagnostics_come_at_the_probe_that_stops_a_trial(monkeypatch: pytest.Mo
 
 
 def test_diagnostics_look_at_the_model_of_their_step_with_the_settings_of_the_probe(trainers: list[Trainer]) -> None:
-    probe = {"diagnostics": EVERY_DIAGNOSTIC, "pgd_steps": 3, "examples": 16}
+    probe = {"diagnostics": EVERY_DIAGNOSTIC, "pgd_steps": 4, "examples": 16}
     method = {"name": "fgsm", "epsilon": 0.5, "norm": "l2"}
     run, probes = finished(tiny_spec(probe=probe, method=method, interventions=[{"kind": "inject"}]))
     trainer = trainers[0]
     x, y = trainer.data.test_subset(16)
-    prober = Prober(x, y, 0.5, 3, trainer.data.box, derive_seed(run.spec.seed, "probe"), "l2")
+    prober = Prober(x, y, 0.5, 4, trainer.data.box, derive_seed(run.spec.seed, "probe"), "l2")
     assert prober.diagnose(trainer.model, run.spec.probe.diagnostics) == probes[-1].diagnostics
 
 

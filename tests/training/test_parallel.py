@@ -31,7 +31,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "aaer on noise": {"method": {"name": "aaer", "epsilon": "32/255", "base": "n_fgsm", "fall_gradient": True}},
     "pgd after a check": {"method": {"name": "fast_adv_plus", "epsilon": "32/255", "check_every": 2, "drop": 0.0}},
     "torchvision": {
-        "model": {"name": "torchvision", "architecture": "shufflenet_v2_x0_5"},
+        # Narrow ones magnify rounding: a weight of shufflenet_v2 moved by 1e-13 moves its loss by .02 in two steps.
+        "model": {"name": "torchvision", "architecture": "resnet18"},
+        "method": {"name": "fgsm", "epsilon": 0.5, "norm": "l2"},  # pixels skipped by strides have a gradient of 0
         "data": {"train_examples": 160},  # two examples' statistics and long steps of a deep network magnify rounding
         "optimizer": {"lr_max": 0.001},
     },
@@ -88,7 +90,8 @@ def test_workers_end_with_the_weights_the_memory_and_the_metrics_of_a_lone_one(
         assert found[variant].keys() == alone[variant].keys()
         for name, value in expected.items():
             kind = value if isinstance(value, Tensor) else torch.tensor(value)
-            torch.testing.assert_close(torch.as_tensor(found[variant][name]), kind, rtol=1e-6, atol=1e-9, msg=name)
+            other = torch.as_tensor(found[variant][name])
+            torch.testing.assert_close(other, kind, rtol=1e-6, atol=1e-9, msg=f"{name}: {other} is not {kind}")
 
 
 @pytest.mark.slow

@@ -269,3 +269,10 @@ def test_columns_have_the_names_that_the_tables_document() -> None:
 def test_a_trial_without_intervention_has_beta_zero() -> None:
     row = TrialSpec().flat()
     assert (row["intervention"], row["beta"]) == ("none", 0.0)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_probes_of_too_few_steps_to_see_co_are_refused(steps: int) -> None:
+    with pytest.raises(SpecError, match=f"probe.pgd_steps: must be at least 4, got {steps}: fewer than 4 steps do not"):
+        TrialSpec.from_dict({"probe": {"pgd_steps": steps}})
+    assert TrialSpec.from_dict({"probe": {"pgd_steps": 4}}).probe.pgd_steps == 4

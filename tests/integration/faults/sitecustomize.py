@@ -63,18 +63,21 @@ def suffer(trainer: Any) -> None:
     folder, spec = Path(os.environ["FAULTS"]), trainer.spec
     name = f"{round(255 * spec.flat()['beta'])}-{spec.seed}"
     for kind, act in KINDS.items():
-        once = folder / f"once-{kind}-{name}"
-        if once.exists():
-            once.unlink()
+        if taken(folder / f"once-{kind}-{name}") or (folder / f"{kind}-{name}").exists():
             act()
-        elif (folder / f"{kind}-{name}").exists():
-            act()
+
+
+def taken(mark: Path) -> bool:
+    """Whether this process removed a file, which one of several that try does."""
+    try:
+        mark.unlink()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def die_once(name: str) -> None:
-    mark = Path(os.environ["FAULTS"]) / f"once-{name}"
-    if mark.exists():
-        mark.unlink()
+    if taken(Path(os.environ["FAULTS"]) / f"once-{name}"):
         os._exit(1)
 
 
