@@ -163,7 +163,7 @@ def _print_outcome(outcome: Outcome, root: str, command: str) -> None:
     for note in [*report.earlier_notes, *report.doubts]:
         errors.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
     for row in outcome.failed:
-        first = str(row["error"]).splitlines()[0]
+        first = (row["error"] or "no reason was kept").splitlines()[0]
         errors.print(f"[red]failed[/] {row['trial_id']}: {escape(first)}", soft_wrap=True)
     if outcome.failed:
         errors.print(

@@ -12,6 +12,8 @@ from cosweep.redaction import redacted
 
 _MOST_SHOWN = 80
 """Characters of a value that a message quotes."""
+_MOST_SEARCHED = 1000
+"""Characters at either end of a long value that are searched for credentials; fewer are quoted."""
 _MOST_OF_A_PATH = 200
 _MOST_OF_A_MESSAGE = 4000
 
@@ -39,8 +41,9 @@ class Fault:
     message: str
 
     def __str__(self) -> str:
-        path, message = clipped(self.path, _MOST_OF_A_PATH), clipped(self.message, _MOST_OF_A_MESSAGE)
-        return redacted(f"{path}: {message}" if path else message)
+        path = clipped(redacted(self.path), _MOST_OF_A_PATH)
+        message = clipped(redacted(self.message), _MOST_OF_A_MESSAGE)
+        return f"{path}: {message}" if path else message
 
 
 class SpecError(CosweepError):
@@ -71,7 +74,16 @@ def nearest(name: object, known: Collection[str]) -> str:
     return f"did you mean {near[0]!r}? " if near else ""
 
 
-_short = reprlib.Repr()
+class _Short(reprlib.Repr):
+    """Short texts of values, in which no address is cut before its credentials are taken out."""
+
+    def repr_str(self, text: str, level: int) -> str:
+        if len(text) > 2 * _MOST_SEARCHED:
+            text = redacted(text[:_MOST_SEARCHED]) + redacted(text[-_MOST_SEARCHED:])
+        return super().repr_str(redacted(text), level)
+
+
+_short = _Short()
 _short.maxstring = _short.maxother = _MOST_SHOWN
 _short.maxlist = _short.maxtuple = _short.maxdict = 12
 

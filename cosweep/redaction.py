@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 _HIDDEN = "***"
-_SCHEME = r"([A-Za-z][A-Za-z0-9+.-]*)://"
+# Repeats are bounded, since a search for an unbounded one takes quadratic time.
+_SCHEME = r"([A-Za-z][A-Za-z0-9+.-]{0,63})://"
 # Up to the last @: keys of stores hold slashes, which addresses should not.
 _CREDENTIALS = re.compile(rf"({_SCHEME})[^\s'\"<>@]*(?::|%3A)[^\s'\"<>]*@", re.IGNORECASE)
 _USER = re.compile(rf"{_SCHEME}([^\s'\"<>@/?#]+)@")
@@ -17,7 +18,7 @@ _CONTAINERS = ("abfs", "abfss", "wasb", "wasbs")  # Azure's, which stand where o
 _BEFORE = r"(?:[?&;#=]|%(?:25)*(?:3F|26|3B|23|3D))(?:\+|%(?:25)*20)*"
 _EQUALS = r"(?:=|%(?:25)*3D)"
 _END = r"[&;\s'\"<>#]|%(?:25)*(?:26|3B|23)"
-_NAME = r"[\w.-]*(?:secret|token|passw|credential|signature|(?:access|account|api|private)[_-]?key)[\w.-]*"
+_NAME = r"[\w.-]{0,99}(?:secret|token|passw|credential|signature|(?:access|account|api|private)[_-]?key)[\w.-]{0,99}"
 _PARAMETER = re.compile(rf"({_BEFORE}(?:{_NAME}|key|pwd|pass|sig|auth){_EQUALS})(?:(?!{_END}).)+", re.IGNORECASE)
 
 

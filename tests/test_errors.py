@@ -73,3 +73,12 @@ def test_no_message_echoes_a_long_name_or_path() -> None:
     assert len(str(Fault("p." * 10**5, "is wrong"))) < 250
     assert clipped("abcdefghij", 10) == "abcdefghij"
     assert clipped("abcdefghijk", 10) == "abc...ijk"
+
+
+ADDRESS = "postgresql://mlflow_user:Sup3rS3cretPassw0rd@db.internal.example.com:5432/mlflow_production_database"
+
+
+@pytest.mark.parametrize("value", [ADDRESS, {"uri": ADDRESS}, [ADDRESS], "x" * 50 + ADDRESS, ADDRESS + "x" * 5000])
+def test_a_value_is_cut_after_its_credentials_are_taken_out(value: object) -> None:
+    assert "S3cret" not in shown(value)
+    assert "S3cret" not in str(Fault("tracking", f"{'x' * 3990}{value}"))

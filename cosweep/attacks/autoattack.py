@@ -70,8 +70,8 @@ def withstands_autoattack(
 
     Of what the package leaves standing, two kinds of images are attacked once more, by PGD of 100 steps. Those outside
     the box, since clipping takes away part of what the package found. And those whose cross-entropy gradient is exactly
-    zero, on the margin: APGD on the cross-entropy cannot move from such an image, and with fewer than four classes no
-    other of these attacks has a gradient there. Other images are judged by the package alone.
+    zero, on the margin: APGD on the cross-entropy cannot move from such an image, and with two classes no other of the
+    attacks has a gradient. Other images are judged by the package alone.
     """
     check_installed()
     from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted

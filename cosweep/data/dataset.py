@@ -57,10 +57,10 @@ class Dataset:
 
 def _faults(dataset: Dataset) -> Iterator[str]:
     classes, white = dataset.num_classes, dataset.max_value
-    if not isinstance(classes, int) or classes < 2:
+    if not isinstance(classes, int | np.integer) or classes < 2:
         yield f"num_classes is {classes!r}; expected a whole number of at least 2"
         return
-    if not isinstance(white, int) or not 1 <= white <= 255:
+    if not isinstance(white, int | np.integer) or not 1 <= white <= 255:
         yield f"max_value is {white!r}; expected the value of a white pixel, from 1 to 255"
         return
     parts = ((dataset.x_train, dataset.y_train, "train"), (dataset.x_test, dataset.y_test, "test"))

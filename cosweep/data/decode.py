@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from cosweep.errors import CosweepError
 
@@ -19,6 +20,8 @@ from cosweep.errors import CosweepError
 _KINDS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "AVIF", "JPEG2000", "QOI", "PCX", "SGI", "SUN", "TGA")
 _GREY = ("1", "L", "LA", "La")
 _GREY_16_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
+_BITS, _SENSE = 258, 262
+"""Tags of a TIFF; Pillow takes levels of 12 bits, and those with white at 0, for others of 16 bits."""
 _MOST_PIXELS = 2**26
 Split = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
@@ -128,6 +131,8 @@ def _open(example: Example, size: int | None) -> tuple[NDArray[np.uint8], bool]:
 def _eight_bits(image: Image.Image) -> Image.Image:
     """The image in mode L or RGB. Pillow's own conversion makes all 16-bit levels above 255 white."""
     if image.mode in _GREY_16_BIT or (image.mode == "I" and image.format == "PPM"):  # PPM's are scaled to 16 bits
+        if isinstance(image, TiffImageFile) and [image.tag_v2.get(tag) for tag in (_BITS, _SENSE)] != [(16,), 1]:
+            raise ValueError("grey levels whose white is not 65535; expected 16 bits with black at 0, or 8 bits")
         levels = np.asarray(image).astype(np.uint32)
         return Image.fromarray(((levels + 128) // 257).astype(np.uint8))
     if image.mode[0] in "IF":

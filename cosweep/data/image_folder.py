@@ -45,6 +45,8 @@ def read_image_folder(root: Path, size: int | None, split: SplitSpec) -> Dataset
             if class_name in by_class[name]
             for file in _images(by_class[name][class_name], others)
         ]
+        if not examples[name]:
+            raise CosweepError(f"{folder}: no images found; expected {folder.name}/CLASS/*.png")
     splits, found = decode(examples, size)
     if len(classes) < 2:
         raise CosweepError(f"{folders['train']}: one class alone, {classes[0]}; expected a folder for each of several")
@@ -110,6 +112,10 @@ def _images(folder: Path, others: list[str]) -> list[Path]:
     return images
 
 
+_BRIEFLY_SIGNED = ("BMP", "PPM")
+"""Kinds whose files begin with two letters, as many a text does."""
+
+
 def _is_image(file: Path) -> bool:
     """Whether a file is an image by its suffix or its first bytes; one without a suffix is taken for one.
 
@@ -125,6 +131,6 @@ def _is_image(file: Path) -> bool:
         return True
     try:
         with file.open("rb") as opened:
-            return kind_by_signature(opened.read(16)) is not None
+            return kind_by_signature(opened.read(16)) not in (None, *_BRIEFLY_SIGNED)
     except OSError as error:
         raise CosweepError(f"{file}: cannot be read ({error.strerror})") from error

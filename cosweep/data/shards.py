@@ -85,7 +85,7 @@ def find_shards(root: Path, split: SplitSpec) -> tuple[dict[str, Shards], list[s
         )
     place = places[0] if places else root
     found = by_place[place] if places else {name: some for splits in by_place.values() for name, some in splits.items()}
-    names, notes = split.choose(found, place, "file", "{}*.parquet")
+    names, notes = split.choose(found, place, "file", "{}.parquet")
     return {role: _whole(name, found[name]) for role, name in names.items()}, notes
 
 

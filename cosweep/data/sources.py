@@ -112,7 +112,7 @@ class ImageParquet(ImageFiles):
     """
 
     name: ClassVar[str] = "image_parquet"
-    source: ClassVar[str] = "folder with train*.parquet and test*.parquet (or validation*), or train/*.parquet"
+    source: ClassVar[str] = "folder with train.parquet (or shards, or train/*.parquet), and test or validation alike"
 
     classes: int | None = number(None, low=2, high=100_000)
 

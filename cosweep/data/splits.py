@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from cosweep.data.decode import listed
-from cosweep.errors import CosweepError, Fault
+from cosweep.errors import CosweepError, Fault, shown
 from cosweep.specs import Spec
 
 USUAL_NAMES = {"train": ("train",), "test": ("test", "validation", "valid", "val")}
@@ -19,7 +19,7 @@ class SplitSpec(Spec):
 
     Attributes:
         train: To train on; null is ``train``.
-        test: To hold out; null is the first there is of ``test``, ``validation``, ``valid`` and ``val``.
+        test: To hold out; null is the first there is of ``test``, ``validation``, ``valid`` and ``val`` but ``train``.
     """
 
     train: str | None = None
@@ -29,6 +29,8 @@ class SplitSpec(Spec):
         for f in fields(self):
             if getattr(self, f.name) == "":
                 yield Fault(f.name, "is empty; name a split, or leave it out")
+        if self.test == (self.train or USUAL_NAMES["train"][0]):
+            yield Fault("test", f"{shown(self.test)} is trained on; name another split to hold out")
 
     def choose(self, found: Collection[str], root: Path, what: str, pattern: str) -> tuple[dict[str, str], list[str]]:
         """Name of the split to train on and of the held-out one, and a note on those that are not used.
@@ -44,7 +46,8 @@ class SplitSpec(Spec):
         names: dict[str, str] = {}
         for role, usual in USUAL_NAMES.items():
             asked = getattr(self, role)
-            wanted = usual if asked is None else (asked,)
+            # What is trained on is not held out.
+            wanted = tuple(name for name in usual if name not in names.values()) if asked is None else (asked,)
             name = next((name for name in wanted if name in found), None)
             if name is None:
                 there = f", or trial.data.split.{role} to one of: {listed(sorted(found), 20)}" if found else ""

@@ -42,6 +42,8 @@ class Model(Component):
     def faults(self) -> Iterator[Fault]:
         if self.low_pass is not None and self.high_pass is not None:
             yield Fault("high_pass", "low_pass is set as well; leave one of them out")
+        if self.low_pass_as_released and self.low_pass is None:
+            yield Fault("low_pass_as_released", "says how low_pass cuts, which is not set; set it, or leave this out")
 
     @abstractmethod
     def network(self, num_classes: int, shape: tuple[int, int, int]) -> nn.Module:

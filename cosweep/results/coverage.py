@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cosweep.errors import CosweepError
 from cosweep.results.store import Store
 
 _SILENT_SECONDS = 60.0
@@ -38,11 +39,11 @@ class Coverage:
 
     @classmethod
     def of(cls, store: Store, sweep: str, record: Mapping[str, Any], found: Set[str]) -> Coverage:
-        """Coverage of a sweep by its record, and by the ids of all rows under its name."""
+        """Coverage of a sweep by its record, and by the ids of the rows that are known under its name."""
         asked: list[str] = record["trial_ids"]
         trials = store.partition("trials", sweep)
         own = trials.fragments()  # those that cannot be read are in store.bad_files
-        missing = [trial_id for trial_id in asked if trial_id not in own]
+        missing = [trial_id for trial_id in asked if trial_id not in own and trial_id not in found]
         if missing:
             compacted = set(trials.read(set(missing))["trial_id"].to_pylist())
             missing = [trial_id for trial_id in missing if trial_id not in compacted]
@@ -91,7 +92,10 @@ def lost_trials(store: Store) -> list[str]:
     for sweep in store.sweeps():
         record = store.definition(sweep)
         if record is not None:
-            notes += Coverage.of(store, sweep, record, frozenset()).lost_notes()
+            try:
+                notes += Coverage.of(store, sweep, record, store.trial_ids(sweep)).lost_notes()
+            except CosweepError as error:  # of a folder that is none; other sweeps can be read
+                notes.append(str(error))
     return notes
 
 

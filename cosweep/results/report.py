@@ -264,7 +264,7 @@ def _earlier_reports(store: Store, sweep: str, trial_ids: Set[str]) -> tuple[tup
     try:
         content = store.files.read(f"{folder}/trials.parquet")
         lies_there = set(pq.read_table(pa.BufferReader(content), columns=["trial_id"])["trial_id"].to_pylist())
-    except (pa.ArrowException, OSError, KeyError):  # no report of ours, or a damaged one
+    except (pa.ArrowException, OSError, KeyError, ValueError, TypeError):  # no report of ours, or a damaged one
         return tuple(kept), 0
     if lies_there <= trial_ids:
         return tuple(kept), 0
@@ -311,8 +311,9 @@ def write_report(store: Store, report: Report, files: Mapping[str, bytes]) -> No
         for name in store.files.names(folder):
             if name.endswith(_OURS):
                 store.write_bytes(f"{folder}/{report.aside[0]}/{name}", store.files.read(f"{folder}/{name}"))
-    for name, content in files.items():
-        store.write_bytes(f"{folder}/{name}", content)
+    # By its table the next report knows what lies there: first, so that nothing new is taken for the report kept aside.
+    for name in sorted(files, key=lambda name: name != "trials.parquet"):
+        store.write_bytes(f"{folder}/{name}", files[name])
     for old in store.files.names(folder).keys() - files.keys():
         if old.endswith(_OURS):  # of an earlier report; others are not ours
             store.files.delete(f"{folder}/{old}")

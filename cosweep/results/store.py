@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -270,6 +270,10 @@ class Store:
         self._known[sweep] = version, written
         return rows
 
+    def trial_ids(self, sweep: str) -> Set[str]:
+        """Trials of a sweep with a row that can be read."""
+        return self._written(sweep).keys()
+
     def _written(self, sweep: str) -> dict[str, int | None]:
         """Trials with a row that can be read, and how many probes it says were written, if it does.
 
@@ -282,7 +286,8 @@ class Store:
     def _checked(self, curves: pa.Table, sweep: str, written: Mapping[str, int | None]) -> pa.Table:
         curves, doubts = checked_curves(curves, written)
         partition = self.partition("curves", sweep)
-        unreadable = {Path(path).stem for path in self._bad_files}  # their curves are not to be expected
+        # No curve is to be expected of a file that cannot be read.
+        unreadable = {i for i in doubts if self.files.shown(partition.path(i)) in self._bad_files}
         if self.files.shown(partition.compacted_path) in self._bad_files:
             unreadable |= written.keys() - set(curves["trial_id"].to_pylist())
         for trial_id in doubts.keys() - unreadable:
@@ -297,7 +302,10 @@ class Store:
             version = schema_version(self.files.read(_MARKER, MOST_BYTES))
         except (OSError, ValueError) as error:
             shown = self.files.shown(_MARKER)
-            raise CosweepError(f"results location {self.location}: {shown} cannot be read ({error})") from error
+            raise CosweepError(
+                f"results location {self.location}: {shown} cannot be read ({error}); if this is a "
+                "results folder, remove the file: cosweep run writes it anew"
+            ) from error
         if version > SCHEMA_VERSION:
             raise CosweepError(f"{self.location} {newer(version)}")
 

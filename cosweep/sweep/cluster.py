@@ -105,6 +105,8 @@ def connected() -> Iterator[None]:
     # The results are in Parquet, so Tune need not write its own state again and again.
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", str(10**9))
     os.environ |= SAFE_PATH
+    for name in {"RAY_TMPDIR", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():  # Ray is started in another folder
+        os.environ[name] = os.path.abspath(os.environ[name])
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # what Ctrl-C does is decided in stops.py
     # Which lost machines count as failures of a trial is decided in failures.py, for all of them alike.
@@ -124,7 +126,7 @@ def connected() -> Iterator[None]:
             raise _unauthenticated(address, str(error).split(". ")[0]) from error
         except ConnectionError as error:
             raise _unauthenticated(address, "it answers, and does not let us in") from error
-        except (RuntimeError, ValueError) as error:
+        except (RuntimeError, ValueError, OSError) as error:
             raise CosweepError(f"cannot use the Ray cluster at {address or 'this machine'}: {error}") from error
         stack.callback(ray.shutdown)
         stack.callback(_free_reservations)

@@ -21,13 +21,15 @@ def why_not_counted(sweep: Sweep, store: Store) -> list[str]:
     asked = {spec.trial_id for spec in sweep.trials}
     table = store.trials(sweep.name).select(["trial_id", "status", "spec_json"])
     rows = [row for row in table.to_pylist() if row["status"] != TrialStatus.FAILED]
+    others = [row for row in rows if row["trial_id"] not in asked]
+    if not others:
+        return []
     done = asked.intersection(row["trial_id"] for row in rows)
     plain = (json.loads(canonical_json(spec.to_dict())) for spec in sweep.trials if spec.trial_id not in done)
     left = {_trained(spec): spec for spec in plain}
     differing: Counter[str] = Counter()
-    for row in rows:
-        spec = spec_of(row) if row["trial_id"] not in asked else {}
-        if spec and (twin := left.get(_trained(spec))) is not None:
+    for row in others:
+        if (spec := spec_of(row)) and (twin := left.get(_trained(spec))) is not None:
             differing[", ".join(_differences(spec, twin))] += 1
     return [
         f"{count} finished trial{'s differ' if count > 1 else ' differs'} from this definition only in {places}; no "

@@ -57,9 +57,11 @@ def artifacts_folder(uri: str) -> Path | None:
 
 
 def from_anywhere(uri: str) -> str:
-    """A tracking URI that leads to the same runs for a process in another folder: SQLite's path made absolute."""
+    """A tracking URI that leads to the same runs for a process in another folder: a path in it is made absolute."""
     from sqlalchemy.engine import make_url
 
+    if "://" not in uri and not uri.startswith("databricks"):
+        return str(Path(uri.removeprefix("file:")).absolute())
     if not uri.startswith("sqlite:"):
         return uri
     url = make_url(uri)

@@ -124,7 +124,8 @@ def breaking_point_table(report: Report) -> FittedTable:
     for row in broken[:_MOST_BREAKING_POINTS]:
         pixels = (format_value(name, row[name]) for name in ("epsilon", "beta"))
         place = (str(row["seed"]), row["state"], str(row["co_step"]), f"{row['co_epoch']:.1f}")
-        accuracies = (f"{row[name]:.2f}" for name in ("fgsm_acc", "pgd_acc", "robust_acc"))
+        found = (row[name] for name in ("fgsm_acc", "pgd_acc", "robust_acc"))
+        accuracies = ("-" if accuracy is None else f"{accuracy:.2f}" for accuracy in found)
         table.add_row(
             row["trial_id"], *(format_value(name, row.get(name)) for name in told), *pixels, *place, *accuracies
         )

@@ -40,24 +40,25 @@ def scratch_folder(parent: str | None = None) -> Iterator[str]:
         yield str(folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        os.close(lock)
+        if lock is not None:
+            os.close(lock)
 
 
-def _owned(place: Path) -> tuple[Path, int]:
-    """A new folder, and the file number that holds its lock."""
+def _owned(place: Path) -> tuple[Path, int | None]:
+    """A new folder, and the file number that holds its lock; None where folders cannot be locked, or seem foreign."""
     while True:
         try:
             folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))
         except OSError as error:
             raise CosweepError(f"no temporary folder can be made in {place} ({error.strerror}); make room") from error
         lock = _opened(folder)
-        if lock is None:  # cleared by another process, before it had its lock
-            continue
-        with suppress(OSError):  # without locks on this file system nobody clears it
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        if lock is not None:
+            with suppress(OSError):  # without locks on this file system nobody clears it
+                fcntl.flock(lock, fcntl.LOCK_EX)
         if folder.exists():
             return folder, lock
-        os.close(lock)
+        if lock is not None:  # cleared by another process, before it had its lock
+            os.close(lock)
 
 
 def _clear(place: Path) -> None:

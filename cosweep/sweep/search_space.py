@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
+import os
 import random
 import shlex
 from collections import Counter
@@ -61,7 +62,8 @@ def load_sweep(path: Path, overrides: Iterable[str] = ()) -> Sweep:
     raw.setdefault("name", path.stem)
     faults = apply_overrides(raw, overrides)
     changes = [part for override in overrides for part in ("--set", override)]
-    command = shlex.join(["cosweep", "run", str(path), *changes])
+    named = os.fsencode(path).decode(errors="backslashreplace")  # a name need not be a text
+    command = shlex.join(["cosweep", "run", named, *changes])
     kept = tuple(map(redacted, overrides))
     parsed = parse_sweep(raw, faults)
     return replace(parsed, source=redacted(source), overrides=kept, command=redacted(command))

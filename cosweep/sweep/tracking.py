@@ -158,6 +158,8 @@ def stored_uri(store: Store, sweep: str, uri: str | None = None) -> str:
     Raises:
         CosweepError: If the sweep is unknown, or has no MLflow store.
     """
+    if uri == OFF:
+        raise CosweepError(f"--uri {OFF} names no MLflow store; name one, as sqlite:///mlflow.db, or leave it out")
     record = store.sweep_record(sweep)
     kept = record.get("mlflow_uri") or record["tracking"].get("uri")
     if kept == OFF:  # it is asked for now

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +27,22 @@ def _check_size(text: str, where: str) -> None:
     Raises:
         CosweepError: If it has too many entries or levels.
     """
-    count = levels = 0
     try:
-        for event in yaml.parse(text, _FastLoader):
-            count += isinstance(event, yaml.NodeEvent)
-            levels += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if count > MOST_NODES:
-                raise CosweepError(f"{where}: not valid YAML: has more than {MOST_NODES:,} entries")
-            if levels > MOST_LEVELS:
-                raise CosweepError(f"{where}: not valid YAML: nested too deeply, more than {MOST_LEVELS} levels")
-    except (yaml.YAMLError, UnicodeEncodeError):
-        return  # the loader comes to the same place, and says better what is wrong there
+        _count(yaml.parse(text, _FastLoader), where)
+    except (yaml.YAMLError, UnicodeEncodeError):  # libyaml refuses some texts that the loader reads
+        with suppress(yaml.YAMLError):  # the loader comes to the same place, and says better what is wrong there
+            _count(yaml.parse(text, yaml.SafeLoader), where)
+
+
+def _count(events: Iterable[yaml.Event], where: str) -> None:
+    count = levels = 0
+    for event in events:
+        count += isinstance(event, yaml.NodeEvent)
+        levels += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if count > MOST_NODES:
+            raise CosweepError(f"{where}: not valid YAML: has more than {MOST_NODES:,} entries")
+        if levels > MOST_LEVELS:
+            raise CosweepError(f"{where}: not valid YAML: nested too deeply, more than {MOST_LEVELS} levels")
 
 
 class _Loader(yaml.SafeLoader):

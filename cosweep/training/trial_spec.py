@@ -19,6 +19,8 @@ from cosweep.models import MODELS, Model
 from cosweep.models.preact_resnet import PreActResNet
 from cosweep.specs import Menus, Spec, build, choice, number, radius, spec_hash
 from cosweep.training.schedules import SCHEDULES
+from cosweep.units import format_pixels
+from cosweep.wording import counted
 
 MENUS: Menus = {
     Source: SOURCES,
@@ -167,6 +169,17 @@ class TrialSpec(Spec):
         if self.method.warmup_epochs >= self.optimizer.epochs:
             text = f"must be below optimizer.epochs, {self.optimizer.epochs}; got {self.method.warmup_epochs:g}"
             yield Fault("method.warmup_epochs", text)
+        yield from self._faults_of_final_alpha()
+
+    def _faults_of_final_alpha(self) -> Iterator[Fault]:
+        alpha, steps, epsilon = self.final.alpha, self.final.steps, self.method.epsilon
+        if alpha is None:
+            return
+        if self.final.attack != "pgd":
+            yield Fault("final.alpha", f"is of PGD, and final.attack is {self.final.attack}; leave it out")
+        elif alpha * steps < epsilon * (1 - 1e-9):
+            text = f"{counted(steps, 'step')} of {format_pixels(alpha)} cannot reach epsilon, {format_pixels(epsilon)}"
+            yield Fault("final.alpha", f"{text}; take more steps, a larger alpha, or leave it out")
 
     @classmethod
     def from_dict(cls, raw: object) -> TrialSpec:

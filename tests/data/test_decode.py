@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -164,3 +165,16 @@ def test_however_a_file_is_damaged_its_name_is_told_and_no_address_in_memory(kin
     assert len(told) > 5
     assert not [text for text in told if not text.startswith("file 0: not a readable image (")]
     assert not [text for text in told if " at 0x" in text or "\n" in text]
+
+
+@pytest.mark.parametrize("tags", [{258: 12}, {262: 0}])
+def test_a_tiff_whose_white_is_another_level_is_refused(tmp_path: Path, tags: dict[int, int]) -> None:
+    path = tmp_path / "a.tif"
+    Image.fromarray(RAMP).save(path)
+    content = bytearray(path.read_bytes())
+    for tag, value in tags.items():  # 12 bytes an entry: tag, type, count, value
+        place = next(i for i in range(8, len(content)) if content[i : i + 4] == struct.pack("<HH", tag, 3))
+        content[place + 8 : place + 10] = struct.pack("<H", value)
+    path.write_bytes(content)
+    with pytest.raises(CosweepError, match="grey levels whose white is not 65535; expected 16 bits with black at 0"):
+        decode({"train": [Example(path, 0, str(path))]}, None)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from cosweep.data.sources import ImageFolder
 from cosweep.data.splits import SplitSpec
-from cosweep.errors import CosweepError
+from cosweep.errors import CosweepError, SpecError
 from tests.data.image_files import Pixels, images, png, write_folder
 
 
@@ -161,3 +161,26 @@ def test_grey_images_among_coloured_ones_are_read_as_colours(root: Path) -> None
     dataset = source(root).read()
     assert dataset.shape == (3, 8, 8)
     assert np.array_equal(dataset.x_train[-1], np.stack([grey] * 3))
+
+
+def test_a_split_without_images_and_one_that_is_trained_on_are_refused(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        write_folder(tmp_path, split, images(4), ["a", "b", "a", "b"])
+    (tmp_path / "test").mkdir()
+    with pytest.raises(CosweepError, match=r"test: no images found; expected test/CLASS/\*\.png"):
+        ImageFolder(root=str(tmp_path)).read()
+    (tmp_path / "test").rmdir()
+    with pytest.raises(CosweepError, match=r"no folder test or validation or valid in"):
+        ImageFolder(root=str(tmp_path), split=SplitSpec(train="val")).read()
+    with pytest.raises(SpecError, match="test: 'val' is trained on; name another split to hold out"):
+        SplitSpec(train="val", test="val")
+
+
+def test_a_text_that_begins_as_images_of_two_letters_do_is_no_image(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        write_folder(tmp_path, split, images(4), ["a", "b", "a", "b"])
+    (tmp_path / "train/a/notes.txt").write_text("P5ython, BMW")
+    (tmp_path / "train/a/more.txt").write_text("BMW")
+    assert "left out, since neither name nor content says an image: 2 files" in " ".join(
+        ImageFolder(root=str(tmp_path)).read().notes
+    )

@@ -83,7 +83,7 @@ def test_the_layouts_of_hubs_are_read_whole(tmp_path: Path, train: list[str], te
         (["train", "data/train"], "several data sets with a split train"),
         (
             ["train_batch_1"],
-            r"no file train\*\.parquet in .* or trial\.data\.split\.train to one of: test, train_batch",
+            r"no file train\.parquet in .* or trial\.data\.split\.train to one of: test, train_batch",
         ),
         (["partial-train/0000"], r"trial\.data\.split\.train to one of: partial-train, test"),
     ],

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cosweep.errors import CosweepError
-from cosweep.sweep.yaml_file import parse_yaml, read_text
+from cosweep.sweep.yaml_file import MOST_NODES, parse_yaml, read_text
 
 
 @pytest.mark.parametrize(
@@ -85,3 +85,10 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "b.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(CosweepError, match="not a UTF-8 text"):
         read_text(tmp_path / "b.yaml")
+
+
+@pytest.mark.parametrize("head", ["%YAML 1.3\n---\n", "%FOO bar\n---\n", "a: 1\n\ufeffb: 2\n"])
+def test_what_libyaml_alone_refuses_is_counted_before_it_is_built(head: str) -> None:
+    text = head + "c: [" + "1," * (MOST_NODES + 1) + "]"
+    with pytest.raises(CosweepError, match="has more than 200,000 entries"):
+        parse_yaml(text, "a.yaml")

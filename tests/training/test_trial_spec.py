@@ -79,6 +79,10 @@ COMPONENTS = {
     ("probe", "diagnostics", "0", "name"): {"name": "abnormal"},
     ("probe", "diagnostics", "1", "name"): {"name": "delta_cos"},
 }
+NEEDS: dict[tuple[str, ...], tuple[tuple[str, ...], Any]] = {
+    ("model", "low_pass_as_released"): (("model", "low_pass"), 4)
+}
+"""What has to be set for a field to mean anything."""
 FULL_LEAVES = [(path, value) for path, value in leaves(TrialSpec.from_dict(FULL).to_dict())]
 
 
@@ -95,6 +99,8 @@ def other(path: tuple[str, ...], value: Any) -> Any:
 @pytest.mark.parametrize(("path", "value"), FULL_LEAVES, ids=[".".join(path) for path, _ in FULL_LEAVES])
 def test_every_changed_field_gives_another_id(path: tuple[str, ...], value: Any) -> None:
     raw = TrialSpec.from_dict(FULL).to_dict()
+    if path in NEEDS:
+        raw = with_leaf(raw, *NEEDS[path])
     if path in COMPONENTS:
         kept = {"root": "here"} if path[0] == "data" else {}
         changed = with_leaf(raw, path[:-1], kept | COMPONENTS[path])
@@ -276,3 +282,17 @@ def test_probes_of_too_few_steps_to_see_co_are_refused(steps: int) -> None:
     with pytest.raises(SpecError, match=f"probe.pgd_steps: must be at least 4, got {steps}: fewer than 4 steps do not"):
         TrialSpec.from_dict({"probe": {"pgd_steps": steps}})
     assert TrialSpec.from_dict({"probe": {"pgd_steps": 4}}).probe.pgd_steps == 4
+
+
+@pytest.mark.parametrize(
+    ("final", "told"),
+    [
+        ({"alpha": 0, "steps": 50}, "50 steps of 0 cannot reach epsilon, 16/255"),
+        ({"alpha": "2/255", "steps": 2}, "2 steps of 2/255 cannot reach epsilon, 16/255"),
+        ({"alpha": "2/255", "attack": "autoattack"}, "is of PGD, and final.attack is autoattack"),
+    ],
+)
+def test_a_final_alpha_that_cannot_do_its_work_is_refused(final: dict[str, Any], told: str) -> None:
+    with pytest.raises(SpecError, match=f"final.alpha: {told}"):
+        TrialSpec.from_dict({"method": {"name": "fgsm", "epsilon": "16/255"}, "final": final})
+    TrialSpec.from_dict({"method": {"name": "fgsm", "epsilon": "16/255"}, "final": {"alpha": "2/255", "steps": 8}})
