@@ -190,8 +190,9 @@ class Store:
 
     def swept(self) -> list[str]:
         """Names of the sweeps that have trials, sorted."""
-        folders = self.files.folders("trials")
-        for name in sorted({*self.files.names("trials"), *self.files.odd("trials")}.difference(folders)):
+        there = {*self.files.names("trials"), *self.files.odd("trials")}
+        folders = self.files.folders("trials")  # looked at last: a folder that is made meanwhile is one
+        for name in sorted(there.difference(folders)):
             if name.startswith("sweep="):
                 self._note(f"trials/{name}", "is no folder")
         return self._named({n: n.removeprefix("sweep=") for n in folders if n.startswith("sweep=")}, "trials")
