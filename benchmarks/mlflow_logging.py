@@ -28,14 +28,14 @@ import ray
 import torch
 from ray import tune
 
-from cosweep.results.report import make_report
+from cosweep.cluster.machines import connected
+from cosweep.report.report import make_report
 from cosweep.results.store import Store
-from cosweep.sweep.cluster import connected
-from cosweep.sweep.mlflow_entry import trial_entry
-from cosweep.sweep.mlflow_runs import SweepRuns
-from cosweep.sweep.record import failed_row
-from cosweep.sweep.tracking import Tracker
+from cosweep.tracking.entries import trial_entry
+from cosweep.tracking.runs import SweepRuns
+from cosweep.tracking.tracker import Tracker
 from cosweep.training import TrialSpec
+from cosweep.worker.rows import failed_row
 
 SWEEP = "generated"
 REPORTS = 5

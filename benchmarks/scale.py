@@ -26,8 +26,8 @@ from mlflow_logging import mlflow
 from rich.console import Console
 from rich.table import Table
 
-from cosweep.sweep import launch
-from cosweep.sweep.search_space import parse_sweep
+from cosweep.definition.search_space import parse_sweep
+from cosweep.sweep import run
 from cosweep.sweep.simulation import SimulatedRun
 
 SWEEP = "scale"
@@ -93,8 +93,8 @@ def drive(root: str, trials: int, at_once: int) -> None:
         "results": {"root": root},
     }
     if not os.environ["MLFLOW_TRACKING_URI"]:
-        launch.tracking_uri = lambda *_: None  # a sweep into a folder is always logged, at worst into SQLite
-    outcome = launch.run_sweep(parse_sweep(raw), Console(stderr=True), make_run=SimulatedRun)
+        run.tracking_uri = lambda *_: None  # a sweep into a folder is always logged, at worst into SQLite
+    outcome = run.run_sweep(parse_sweep(raw), Console(stderr=True), make_run=SimulatedRun)
     if lost := outcome.missing + len(outcome.failed) + outcome.unlogged:
         raise RuntimeError(f"{lost} trials are missing, failed, or not in MLflow: {outcome.unlogged_reason}")
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)

@@ -1,3 +1,3 @@
-from cosweep.cli import app
+from cosweep.cli.commands import app
 
 app()

@@ -22,9 +22,9 @@ from typing import NamedTuple
 
 import yaml
 
-from cosweep.results.breaking_points import describe
-from cosweep.results.effects import ALL, effect_texts
-from cosweep.results.report import Report, make_report
+from cosweep.analysis.breaking_points import describe
+from cosweep.analysis.effects import ALL, effect_texts
+from cosweep.report.report import Report, make_report
 from cosweep.results.store import Store
 
 DOCS = Path(__file__).parent

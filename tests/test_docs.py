@@ -14,11 +14,11 @@ import pytest
 import torch
 
 from cosweep.data import CARRIERS, INTERVENTIONS
+from cosweep.definition.search_space import load_sweep
 from cosweep.diagnostics import DIAGNOSTICS
 from cosweep.methods import METHODS, Batch
 from cosweep.metrics import ABLATIONS
 from cosweep.models import MODELS
-from cosweep.sweep.search_space import load_sweep
 from cosweep.training import run_trial
 from tests.tiny import UNIT_BOX, batch, convolutional_model, digits
 

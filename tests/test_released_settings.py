@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cosweep.sweep.search_space import load_sweep
+from cosweep.definition.search_space import load_sweep
 from cosweep.units import parse_pixels
 
 ROOT = Path(__file__).parent.parent

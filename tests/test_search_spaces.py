@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cosweep.sweep.definition import Sweep
-from cosweep.sweep.search_space import load_sweep
+from cosweep.definition.search_space import load_sweep
+from cosweep.definition.sweep import Sweep
 
 ROOT = Path(__file__).parent.parent / "search_spaces"
 FILES = sorted(ROOT.rglob("*.yaml"))

@@ -1,1 +1,1 @@
-"""Reading and judging what trials wrote; tables only, no torch."""
+"""Tables of results, on disk or in an object store; no torch."""

@@ -1,1 +1,1 @@
-"""Running many trials; the only layer that knows Ray and MLflow."""
+"""Running the trials of a sweep through Ray Tune."""

@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from cosweep.definition.sweep import Sweep
 from cosweep.metrics import TrialStatus
 from cosweep.results.records import spec_of
 from cosweep.results.store import Store
 from cosweep.specs import canonical_json
-from cosweep.sweep.definition import Sweep
 
 _MEASURING = ("probe", "final", "stop")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cosweep.sweep.progress import format_seconds
-from cosweep.sweep.worker import Word
+from cosweep.worker.limits import Word
 
 WORKER_RESTARTS = 2
 """How often a trial is run again after its worker process died."""

@@ -11,20 +11,20 @@ from typing import Any
 import torch
 from ray.tune import Callback
 
+from cosweep.cluster.machines import processors
+from cosweep.definition.sweep import Sweep
 from cosweep.metrics import TrialStatus
 from cosweep.results.store import Store
-from cosweep.sweep.cluster import processors
 from cosweep.sweep.config import ENDED, spec_of
-from cosweep.sweep.definition import Sweep
 from cosweep.sweep.failures import TRIES, Attempts, Cause, Kind, error_of
 from cosweep.sweep.progress import ProgressDisplay
 from cosweep.sweep.pulse import Pulse
-from cosweep.sweep.record import failed_row
 from cosweep.sweep.stops import Stops
-from cosweep.sweep.tracking import Tracker
-from cosweep.sweep.trainable import Timer, finished_status
-from cosweep.sweep.worker import Word
+from cosweep.tracking.tracker import Tracker
 from cosweep.training import TrialSpec
+from cosweep.worker.limits import Word
+from cosweep.worker.rows import failed_row
+from cosweep.worker.run_trial import Timer, finished_status
 
 _IDLE_SECONDS = 60.0
 """After this long without any trial running, it is told what is waited for."""

@@ -13,7 +13,7 @@ from typing import Any
 from cosweep.errors import CosweepError
 from cosweep.results.files import BusyError
 from cosweep.results.store import Store
-from cosweep.sweep.status import PULSE_SECONDS
+from cosweep.sweep.state import PULSE_SECONDS
 
 _END_SECONDS = 10.0
 

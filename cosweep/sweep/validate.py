@@ -10,12 +10,8 @@ from typing import Any
 
 import torch
 
-from cosweep.data import Dataset
-from cosweep.data.batches import DeviceData
-from cosweep.results.breaking_points import format_value
-from cosweep.results.store import Store
-from cosweep.specs import canonical_json
-from cosweep.sweep.cluster import (
+from cosweep.analysis.breaking_points import format_value
+from cosweep.cluster.machines import (
     Node,
     cluster_address,
     concurrent_trials,
@@ -25,10 +21,14 @@ from cosweep.sweep.cluster import (
     places,
     processors,
 )
-from cosweep.sweep.definition import Sweep
+from cosweep.data import Dataset
+from cosweep.data.batches import DeviceData
+from cosweep.definition.sweep import Sweep
+from cosweep.results.store import Store
+from cosweep.specs import canonical_json
 from cosweep.sweep.earlier import why_not_counted
-from cosweep.sweep.launch import finished_trials, load_datasets, refuse_other_data
 from cosweep.sweep.progress import format_seconds
+from cosweep.sweep.run import finished_trials, load_datasets, refuse_other_data
 from cosweep.training import TrialSpec
 from cosweep.training.examples import Examples
 from cosweep.training.trainer import Trainer

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.integration
 OTHER_RAY = """
 import ray
 ray.__version__ = "2.50.0"
-from cosweep.cli import app
+from cosweep.cli.commands import app
 app()
 """
 

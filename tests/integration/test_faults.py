@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from cosweep.definition.search_space import load_sweep
 from cosweep.results.store import Store
-from cosweep.sweep.search_space import load_sweep
 from tests.integration.clusters import Cluster, cluster
 from tests.integration.processes import (
     LONGER,

@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page
 
 from cosweep.results.store import Store
-from cosweep.sweep.tracking import sync_sweep
+from cosweep.tracking.tracker import sync_sweep
 from tests.browser import chromium
 from tests.integration.processes import COSWEEP, wait_for
 from tests.results.sweeps import write_sweep

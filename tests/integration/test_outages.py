@@ -15,7 +15,7 @@ import boto3
 import pytest
 
 from cosweep.results.store import Store
-from cosweep.sweep.tracking import sync_sweep
+from cosweep.tracking.tracker import sync_sweep
 from tests.integration.processes import LONGER, TINY, Numbers, finish, numbers, start, wait_for, watched
 from tests.servers import aws, free_port, logged_trials, mlflow_server
 

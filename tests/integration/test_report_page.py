@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page
 
-from cosweep.results.report import make_report, write_report
+from cosweep.report.report import make_report, write_report
 from cosweep.results.store import Store
 from tests.browser import chromium
 from tests.results.sweeps import write_sweep

@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from cosweep.definition.search_space import parse_sweep
 from cosweep.results.store import Store
-from cosweep.sweep.search_space import parse_sweep
 from cosweep.sweep.simulation import drawn_curve
 from cosweep.training import TrialSpec
 from tests.integration.processes import finish, run, wait_for, workers_of
@@ -28,8 +28,8 @@ resources: {{cpu: 0.5}}
 DRIVER = """
 from pathlib import Path
 from rich.console import Console
-from cosweep.sweep.launch import run_sweep
-from cosweep.sweep.search_space import load_sweep
+from cosweep.sweep.run import run_sweep
+from cosweep.definition.search_space import load_sweep
 from cosweep.sweep.simulation import SimulatedRun
 
 outcome = run_sweep(load_sweep(Path("many.yaml")), Console(), make_run=SimulatedRun)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cosweep.results.store import Store
-from cosweep.sweep.tracking import sync_sweep
+from cosweep.tracking.tracker import sync_sweep
 from tests.integration.processes import TINY, run
 from tests.servers import free_port, logged_trials, mlflow_server
 

@@ -9,11 +9,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from cosweep.report.page import page
+from cosweep.report.report import Report, definition_text, make_report, write_report
 from cosweep.results.compaction import compact_sweep
 from cosweep.results.coverage import Coverage, covered, lost_trials
-from cosweep.results.page import page
 from cosweep.results.query import to_parquet
-from cosweep.results.report import Report, definition_text, make_report, write_report
 from cosweep.results.store import Store
 from tests.results.sweeps import write_sweep
 

@@ -14,14 +14,14 @@ import pytest
 from typer.testing import CliRunner
 
 import cosweep
-from cosweep.cli import app
+from cosweep.cli.commands import app
 from cosweep.errors import CosweepError
+from cosweep.report.report import make_report
 from cosweep.results import compaction
 from cosweep.results.buckets import ObjectFiles
 from cosweep.results.compaction import compact_sweep
 from cosweep.results.files import BusyError
 from cosweep.results.query import run_query
-from cosweep.results.report import make_report
 from cosweep.results.store import Store
 from tests.results.rows import broken_row, curve, snapshot_rows, trial_row
 from tests.results.test_compaction import names, rows_of

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from cosweep.cli import app
+from cosweep.cli.commands import app
 from cosweep.results.compaction import compact_sweep
 from cosweep.results.store import Store
 from tests.results.sweeps import write_sweep

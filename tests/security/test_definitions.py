@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from cosweep.cli import app
+from cosweep.cli.commands import app
+from cosweep.definition.search_space import load_sweep
+from cosweep.definition.yaml_file import MOST_NODES, parse_yaml
 from cosweep.errors import CosweepError, SpecError
 from cosweep.redaction import redacted
 from cosweep.results.store import Store
-from cosweep.sweep.search_space import load_sweep
-from cosweep.sweep.yaml_file import MOST_NODES, parse_yaml
 from cosweep.training import TrialSpec
 
 

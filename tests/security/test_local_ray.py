@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cosweep.sweep.local_ray import close_token_file, private_cluster
+from cosweep.cluster.local_ray import close_token_file, private_cluster
 
 
 @pytest.fixture

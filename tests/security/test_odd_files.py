@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from cosweep.cli import app
+from cosweep.cli.commands import app
 from cosweep.errors import CosweepError
 from cosweep.results.compaction import compact_sweep
 from cosweep.results.store import Store

@@ -14,11 +14,11 @@ import pyarrow as pa
 import pytest
 from rich.console import Console
 
+from cosweep.report.report import make_report, write_report
 from cosweep.results.query import to_csv
-from cosweep.results.report import make_report, write_report
 from cosweep.results.store import Store
-from cosweep.sweep.mlflow_entry import fenced, literal, trial_entry
 from cosweep.terminal import SafeConsole
+from cosweep.tracking.entries import fenced, literal, trial_entry
 from tests.browser import chromium
 from tests.results.rows import broken_row, curve, trial_row
 from tests.results.sweeps import write_sweep

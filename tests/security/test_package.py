@@ -72,7 +72,7 @@ def test_the_reader_of_syntax_trees_sees(text: str) -> None:
 def test_the_loader_of_yaml_is_a_safe_one() -> None:
     import yaml
 
-    from cosweep.sweep import yaml_file
+    from cosweep.definition import yaml_file
 
     assert issubclass(yaml_file._Loader, yaml.SafeLoader)
     assert not issubclass(yaml_file._Loader, yaml.UnsafeLoader)

@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from cosweep.results.store import Store
-from cosweep.sweep.tracking import sync_sweep
+from cosweep.tracking.tracker import sync_sweep
 from tests.integration.processes import COSWEEP, TINY, finish, start, wait_for
 from tests.results.sweeps import write_sweep
 from tests.security.planted import modules_that_ran, plant
@@ -112,7 +112,7 @@ def test_no_module_of_the_current_folder_runs_in_the_driver_in_rays_workers_or_i
 
 CLUSTER = """
 import json, os, sys
-from cosweep.sweep.cluster import connected
+from cosweep.cluster.machines import connected
 with connected():
     import ray
     node = ray._private.worker._global_node

@@ -10,8 +10,8 @@ import pytest
 from cosweep.errors import CosweepError
 from cosweep.results.query import run_query
 from cosweep.results.store import Store
-from cosweep.sweep.mlflow_runs import SweepRuns
-from cosweep.sweep.tracking import stored_uri, sync_sweep
+from cosweep.tracking.runs import SweepRuns
+from cosweep.tracking.tracker import stored_uri, sync_sweep
 from tests.security.hostile import good_record
 
 # --- where results may send what --------------------------------------------------------------------------------------

@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from cosweep.cli import app
+from cosweep.cli.commands import app
 from cosweep.errors import CosweepError
+from cosweep.report.report import make_report, write_report
 from cosweep.results.compaction import compact_sweep
 from cosweep.results.query import run_query
-from cosweep.results.report import make_report, write_report
 from cosweep.results.schema import TABLES, table_from_rows
 from cosweep.results.store import Store
 from cosweep.results.tables import concatenate

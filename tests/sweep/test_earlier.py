@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from cosweep.results.report import Report
+from cosweep.definition.search_space import parse_sweep
+from cosweep.definition.sweep import Sweep
+from cosweep.report.report import Report
 from cosweep.results.store import Store
 from cosweep.specs import canonical_json
-from cosweep.sweep.definition import Sweep
 from cosweep.sweep.earlier import why_not_counted
-from cosweep.sweep.launch import _begin, _conclude
-from cosweep.sweep.search_space import parse_sweep
+from cosweep.sweep.run import _begin, _conclude
 from cosweep.training import TrialSpec
 from tests.results.rows import curve, trial_row
 

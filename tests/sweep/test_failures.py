@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cosweep.sweep.failures import Attempts, Cause, Kind, cause_of
-from cosweep.sweep.worker import Word
+from cosweep.worker.limits import Word
 
 WORKER_DIED = (
     "The actor died unexpectedly before finishing this task.\n\tclass_name: ImplicitFunc\n\tactor_id: 4b71799a\n"

@@ -11,16 +11,16 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from cosweep.cli import app
+from cosweep.analysis.verdicts import VERDICT_SCHEMA, detect_file
+from cosweep.cli.commands import app
+from cosweep.definition.search_space import parse_sweep
 from cosweep.detection import Chance
 from cosweep.errors import SpecError
 from cosweep.metrics import ProbeMetrics
-from cosweep.results.detect import VERDICT_SCHEMA, detect_file
 from cosweep.results.schema import TABLES, table_from_rows
-from cosweep.sweep.record import finished_row
-from cosweep.sweep.search_space import parse_sweep
 from cosweep.sweep.simulation import SimulatedRun, drawn_curve, recorded_curves
 from cosweep.training import TrialRun, TrialSpec
+from cosweep.worker.rows import finished_row
 from tests.tiny import CPU, digits, tiny_spec
 
 STARTED = datetime(2026, 1, 1, tzinfo=UTC)

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from cosweep.definition.search_space import parse_sweep
 from cosweep.models.base import Model
 from cosweep.sweep import validate
-from cosweep.sweep.launch import load_datasets
-from cosweep.sweep.search_space import parse_sweep
+from cosweep.sweep.run import load_datasets
 from cosweep.sweep.validate import training_seconds, validate_sweep, varied_values
 from cosweep.training import TrialSpec
 from tests.tiny import digits

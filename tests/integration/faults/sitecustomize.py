@@ -115,7 +115,7 @@ def change_checkpoints(module: Any) -> None:
 CHANGES: dict[str, Callable[[Any], None]] = {
     "cosweep.training.trainer": change_trainer,
     "ray.tune.trainable.function_trainable": change_reset,
-    "cosweep.sweep.checkpoints": change_checkpoints,
+    "cosweep.worker.checkpoints": change_checkpoints,
 }
 
 

@@ -1,0 +1,1 @@
+"""What the tables of a sweep say: where training breaks, what moves it, and how sure that is."""

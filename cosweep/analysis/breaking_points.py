@@ -1,0 +1,317 @@
+"""Where a sweep breaks: P(CO) and the breaking point by the axes of its space."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from statistics import median
+from typing import Any
+
+from cosweep.analysis.breaking_line import BreakingLine, Scale, breaking_line
+from cosweep.analysis.proportions import Interval, wilson
+from cosweep.metrics import TrialState, TrialStatus
+from cosweep.units import format_pixels
+
+Value = float | str | int | bool | None
+Row = Mapping[str, Any]
+
+PIXEL_COLUMNS = frozenset({"epsilon", "alpha", "beta"})
+MOST_SLICES = 24
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A column that the space varies.
+
+    Attributes:
+        name: Of the column.
+        values: Those of the finished trials, sorted; None comes first.
+        numeric: Whether they are numbers, apart from None.
+    """
+
+    name: str
+    values: tuple[Value, ...]
+    numeric: bool
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Trials that share a place in the phase diagram.
+
+    Attributes:
+        trials: How many say whether training breaks: CO was found, or training was healthy to its end.
+        broken: How many showed catastrophic overfitting.
+        unclear: How many diverged or were never robust, and so had nothing to lose.
+        co_step: Median breaking point of those, steps; None without any.
+        robust_acc: Median final robust accuracy, fraction; None without trials.
+        trial_ids: Of all of them.
+    """
+
+    trials: int
+    broken: int
+    unclear: int
+    co_step: float | None
+    robust_acc: float | None
+    trial_ids: tuple[str, ...] = ()
+
+    @property
+    def probability(self) -> float:
+        """P(CO) over the trials that say; NaN if none does."""
+        return self.broken / self.trials if self.trials else math.nan
+
+    @property
+    def told(self) -> bool:
+        """Whether more trials say if training breaks than not; only then has the place a colour."""
+        return self.trials > self.unclear
+
+    @property
+    def interval(self) -> Interval:
+        """Wilson's 95 % interval of P(CO)."""
+        return wilson(self.broken, self.trials)
+
+
+@dataclass(frozen=True)
+class PhaseDiagram:
+    """P(CO) over two axes; a sweep with one axis has a single row.
+
+    Attributes:
+        row_axis, column_axis: Names of columns of ``trials``; row_axis is empty with one axis.
+        rows, columns: Sorted values.
+        cells: By (row value, column value); places without a finished trial are absent.
+        where: What the other axes are, as people read it; empty if there are none.
+        pooled: Other axes whose values are thrown together; never the seed.
+        with_line: Whether a breaking line is to be sought; each takes some tenths of a second.
+    """
+
+    row_axis: str
+    column_axis: str
+    rows: tuple[Value, ...]
+    columns: tuple[Value, ...]
+    cells: dict[tuple[Value, Value], Cell]
+    where: str = ""
+    pooled: tuple[str, ...] = ()
+    with_line: bool = True
+
+    @cached_property
+    def lines(self) -> list[tuple[Value, BreakingLine]]:
+        """Where P(CO) = 1/2: one line over two numeric axes, or one for each row of a categorical one.
+
+        Each with the value of its row, None for a line over all. Empty if the columns are no numbers.
+        """
+        if not self.with_line or self.column_axis == "seed" or not _numeric(self.columns):
+            return []
+        rows = [row for row in self.rows if any(self.cells[place].trials for place in self.cells if place[0] == row)]
+        if _numeric(rows) and len(rows) > 1:
+            found: list[tuple[Value, BreakingLine | None]] = [(None, self._line(rows, across_rows=True))]
+        else:
+            found = [(row, self._line((row,), across_rows=False)) for row in rows]
+        return [(row, line) for row, line in found if line is not None]
+
+    def points(self) -> list[tuple[Value, Value, Cell]]:
+        """Row, column and cell of the places that can be drawn as points: trials say something there, none is None."""
+        ends = (self.row_axis, self.column_axis)
+        return [
+            (row, column, cell)
+            for (row, column), cell in self.cells.items()
+            if cell.trials and None not in [value for name, value in zip(ends, (row, column), strict=True) if name]
+        ]
+
+    def _line(self, rows: Sequence[Value], *, across_rows: bool) -> BreakingLine | None:
+        x: list[float] = []
+        y: list[float] = []
+        broken: list[bool] = []
+        for (row, column), cell in self.cells.items():
+            if row in rows and _is_number(column) and (_is_number(row) or not across_rows):
+                x += [float(column or 0)] * cell.trials
+                y += [float(row or 0) if across_rows else 0.0] * cell.trials
+                broken += [True] * cell.broken + [False] * (cell.trials - cell.broken)
+        return breaking_line(x, y if across_rows else None, broken)
+
+    def crossing_rows(self) -> list[dict[str, Value]]:
+        """Where P(CO) crosses 1/2 along the columns, as rows of a table with intervals."""
+        return [
+            {
+                "where": self.where,
+                **({self.row_axis: crossing.row if row is None else row} if self.row_axis else {}),
+                "axis": self.column_axis,
+                "breaks": "above" if crossing.direction == "up" else "below",
+                "value": crossing.value,
+                "low": crossing.low,
+                "high": crossing.high,
+                "share_of_resamples": crossing.share,
+            }
+            for row, line in self.lines
+            for crossing in line.crossings
+            if row is not None or self._shows_both(crossing.row)
+        ]
+
+    def _shows_both(self, row: Value) -> bool:
+        """Whether some trials of a row broke and some did not; elsewhere the line is drawn from other rows alone."""
+        cells = [cell for (up, _), cell in self.cells.items() if up == row]
+        return not cells or 0 < sum(cell.broken for cell in cells) < sum(cell.trials for cell in cells)
+
+
+def place_of(value: Value, values: Sequence[Value], scale: Scale | None) -> float:
+    """Where a value is drawn along an axis: on a grid by its number, else by the scale; None is at the left."""
+    if scale is None or scale.kind == "positions":
+        return float(values.index(value))
+    low, high = (scale.to_position(end) for end in (scale.values[0], scale.values[-1]))
+    return low - (high - low) / 12 if value is None else scale.to_position(float(value))
+
+
+def drawn_at(position: float, values: Sequence[Value], scale: Scale) -> float:
+    """Where a coordinate of a fitted line is drawn.
+
+    On a grid the fit knows only the values whose trials say something; the drawing has the others and None too.
+    """
+    if scale.kind != "positions":
+        return position
+    numbers = [values.index(value) for value in scale.values]
+    inside = min(max(position, 0.0), len(numbers) - 1.0)
+    left = min(int(inside), len(numbers) - 2)
+    return numbers[left] + (inside - left) * (numbers[left + 1] - numbers[left]) + position - inside
+
+
+def clear(trial: Row) -> bool:
+    """Whether a trial says if training breaks: it broke, or was healthy to its end."""
+    return trial["status"] != TrialStatus.FAILED and (bool(trial["co"]) or trial["state"] == TrialState.HEALTHY)
+
+
+def space_axes(trials: Iterable[Row], columns: Sequence[str]) -> tuple[Axis, ...]:
+    """The columns of a space that differ between finished trials, in order; the seed only if nothing else does."""
+    done = [t for t in trials if t["status"] != TrialStatus.FAILED]
+    present = [c for c in columns if any(c in t for t in done)]
+    axes = [Axis(c, values, _numeric(values)) for c in present if (values := _sorted({t.get(c) for t in done}))]
+    varied = [axis for axis in axes if axis.name != "seed" and len(axis.values) > 1]
+    single = [axis for axis in axes if axis.name != "seed"][:1]
+    # Seeds are names, not amounts: nothing lies between two of them.
+    return tuple(varied or single or [Axis("seed", _sorted({t["seed"] for t in done}), False)])
+
+
+def default_axes(axes: Sequence[Axis]) -> tuple[str, str]:
+    """Names of the axes to draw up and across: two numeric ones, else what there is; up may be empty.
+
+    Those that all trials have come first, epsilon and beta before others; then the order of the space holds.
+    """
+    ranked = sorted((a for a in axes if a.numeric), key=lambda a: (None in a.values, a.name not in ("epsilon", "beta")))
+    numeric = [axis.name for axis in axes if axis in ranked[:2]]
+    others = [axis.name for axis in axes if not axis.numeric]
+    if len(numeric) > 1:
+        return numeric[0], numeric[1]
+    across = (numeric or others)[0]
+    return next((name for name in others if name != across), ""), across
+
+
+def phase_diagrams(trials: Iterable[Row], axes: Sequence[Axis], row_axis: str, column_axis: str) -> list[PhaseDiagram]:
+    """A diagram for each place of the other axes; those that would make too many are pooled instead.
+
+    Args:
+        trials: Rows of ``trials`` of one sweep; failed ones are passed over.
+        axes: Of its space.
+        row_axis, column_axis: The two to draw; row_axis may be empty.
+    """
+    done = [t for t in trials if t["status"] != TrialStatus.FAILED]
+    others = [axis for axis in axes if axis.name not in (row_axis, column_axis)]
+    kept = [axis.name for axis in others]
+    if len(places(done, kept)) > MOST_SLICES:
+        kept = [axis.name for axis in others if not axis.numeric]
+    if len(places(done, kept)) > MOST_SLICES:
+        kept = []
+    pooled = tuple(axis.name for axis in others if axis.name not in kept)
+    return [
+        _diagram(members, row_axis, column_axis, describe(kept, place), pooled)
+        for place, members in places(done, kept).items()
+    ]
+
+
+def _diagram(trials: list[Row], row_axis: str, column_axis: str, where: str, pooled: tuple[str, ...]) -> PhaseDiagram:
+    groups: dict[tuple[Value, Value], list[Row]] = {}
+    for trial in trials:
+        place = (trial.get(row_axis) if row_axis else None, trial.get(column_axis))
+        groups.setdefault(place, []).append(trial)
+    rows, columns = _sorted({row for row, _ in groups}), _sorted({column for _, column in groups})
+    cells = {place: _cell(members) for place, members in groups.items()}
+    return PhaseDiagram(row_axis, column_axis, rows, columns, cells, where, pooled)
+
+
+def places(trials: Iterable[Row], names: Sequence[str]) -> dict[tuple[Value, ...], list[Row]]:
+    """Trials by their values of some columns, in order of these; trials without columns share one place."""
+    found: dict[tuple[Value, ...], list[Row]] = {}
+    for trial in trials:
+        found.setdefault(tuple(trial.get(name) for name in names), []).append(trial)
+    return {place: found[place] for place in sorted(found, key=lambda place: [_order(value) for value in place])}
+
+
+def describe(names: Sequence[str], place: Sequence[Value]) -> str:
+    """A place as people read it: ``method fgsm, beta 16/255``; what does not apply is left out."""
+    told = [f"{n} {format_value(n, v)}" for n, v in zip(names, place, strict=True) if v is not None]
+    return ", ".join(told)
+
+
+def _cell(trials: list[Row]) -> Cell:
+    said = [t for t in trials if clear(t)]
+    steps = [t["co_step"] for t in said if t["co"]]
+    robust = [t["robust_acc"] for t in trials if t["robust_acc"] is not None]
+    return Cell(
+        trials=len(said),
+        broken=len(steps),
+        unclear=len(trials) - len(said),
+        co_step=median(steps) if steps else None,
+        robust_acc=median(robust) if robust else None,
+        trial_ids=tuple(t["trial_id"] for t in trials),
+    )
+
+
+def _order(value: Value) -> tuple[bool, bool, Any]:
+    """Sort key: None, then numbers, then texts."""
+    return value is not None, isinstance(value, str), value if value is not None else 0
+
+
+def _sorted(values: Iterable[Value]) -> tuple[Value, ...]:
+    return tuple(sorted(values, key=_order))
+
+
+def _is_number(value: Value) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _numeric(values: Iterable[Value]) -> bool:
+    given = [value for value in values if value is not None]
+    return bool(given) and all(map(_is_number, given))
+
+
+def format_value(axis: str, value: Value) -> str:
+    """A value of an axis as people read it: pixel quantities in n/255."""
+    if value is None:
+        return "none"
+    if axis in PIXEL_COLUMNS and isinstance(value, float):
+        return format_pixels(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def phase_rows(diagram: PhaseDiagram) -> list[dict[str, Value]]:
+    """The diagram as rows of a table, in order of its axes."""
+    rows: list[dict[str, Value]] = []
+    for row, column in itertools.product(diagram.rows, diagram.columns):
+        cell = diagram.cells.get((row, column))
+        if cell is not None:
+            low, high = cell.interval
+            rows.append(
+                ({"where": diagram.where} if diagram.where else {})
+                | ({diagram.row_axis: row} if diagram.row_axis else {})
+                | {
+                    diagram.column_axis: column,
+                    "trials": cell.trials,
+                    "broken": cell.broken,
+                    "unclear": cell.unclear,
+                    "p_co": cell.probability if cell.trials else None,
+                    "p_co_low": low if cell.trials else None,
+                    "p_co_high": high if cell.trials else None,
+                    "median_co_step": cell.co_step,
+                    "median_robust_acc": cell.robust_acc,
+                }
+            )
+    return rows

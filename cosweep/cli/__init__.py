@@ -1,0 +1,1 @@
+"""The command ``cosweep``, and the tables that it prints."""

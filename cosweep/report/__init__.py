@@ -1,0 +1,1 @@
+"""What a sweep found, drawn: figures, and the page that shows them."""

@@ -1,0 +1,296 @@
+"""Running a sweep: the trials that have no finished row yet, through Ray Tune."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from cosweep import __version__
+from cosweep.cluster.machines import (
+    Node,
+    cluster_address,
+    concurrent_trials,
+    connected,
+    fitting_trials,
+    live_nodes,
+    local_node,
+    places,
+)
+from cosweep.cluster.preflight import check_machines
+from cosweep.cluster.ray_watch import RayWatch
+from cosweep.data import Dataset
+from cosweep.definition.sweep import Sweep
+from cosweep.errors import CosweepError, Fault, SpecError
+from cosweep.metrics import TrialStatus
+from cosweep.redaction import redacted
+from cosweep.report.report import Report, make_report, write_report
+from cosweep.results.files import NoLocksError
+from cosweep.results.store import Store
+from cosweep.sweep.earlier import why_not_counted
+from cosweep.sweep.progress import ProgressDisplay, Tally, format_seconds
+from cosweep.sweep.stops import Stops
+from cosweep.tracking.tracker import Tracker, tracking_uri, uri_to_keep
+from cosweep.training import TrialRun, TrialSpec
+from cosweep.training.checks import Checker
+from cosweep.wording import at_root, counted
+from cosweep.worker.checkpoints import remove_others
+
+DRIVER_SECONDS = 60.0
+"""After this long without a sign of life in a bucket a driver is taken for dead."""
+_MLFLOW_PATIENCE_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Work:
+    """What the trials of a sweep are run with.
+
+    Attributes:
+        sweep, store: Which, and where its results go.
+        datasets, hashes: Images by load key, and their fingerprints.
+        make_run: What runs a trial.
+        at_once: How many trials the cluster can run at once now.
+        stops: Say when the sweep is to end.
+    """
+
+    sweep: Sweep
+    store: Store
+    datasets: Mapping[str, Dataset]
+    hashes: Mapping[str, str]
+    make_run: type[TrialRun]
+    at_once: int
+    stops: Stops
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run of a sweep left.
+
+    Attributes:
+        report: Over all finished trials of the sweep, earlier ones included.
+        failed: Rows of the trials that failed.
+        missing: Trials without a row, after an interrupt or a failure of the store.
+        unlogged: Trials that MLflow misses, and why.
+    """
+
+    report: Report
+    failed: list[dict[str, Any]]
+    missing: int
+    unlogged: int
+    unlogged_reason: str
+    mlflow_uri: str | None
+
+
+def load_datasets(specs: tuple[TrialSpec, ...], workers: int) -> dict[str, Dataset]:
+    """The images of each distinct source, by load key; checks that trials of so many workers fit them.
+
+    Raises:
+        CosweepError: If data are absent.
+        SpecError: If an intervention or a model cannot act on them, with every such fault.
+    """
+    datasets: dict[str, Dataset] = {}
+    checker = Checker(workers)
+    faults: dict[Fault, None] = {}
+    for spec in specs:
+        key = spec.data.load_key
+        if key not in datasets:
+            datasets[key] = spec.data.load()
+        found = checker.faults(spec, datasets[key])
+        faults |= dict.fromkeys(Fault(f"trial.{fault.path}", fault.message) for fault in found)
+    if faults:
+        raise SpecError(faults)
+    return datasets
+
+
+def finished_trials(sweep: Sweep, store: Store) -> dict[str, dict[str, Any]]:
+    """Id and row of the sweep's trials that need not run again: all with a row but the failed."""
+    asked = {spec.trial_id for spec in sweep.trials}
+    rows = store.trials(sweep.name).select(["trial_id", "status", "data_hash", "co"]).to_pylist()
+    return {r["trial_id"]: r for r in rows if r["trial_id"] in asked and r["status"] != TrialStatus.FAILED}
+
+
+def run_sweep(
+    sweep: Sweep,
+    console: Console,
+    *,
+    wait: bool = False,
+    make_run: type[TrialRun] = TrialRun,
+    stops: Stops | None = None,
+) -> Outcome:
+    """Run what is left of a sweep, and report on all of it.
+
+    Args:
+        sweep: What to run.
+        console: Where to say how it goes.
+        wait: Whether to wait for machines that the cluster adds on demand, if trials fit none of today's.
+        make_run: What runs a trial.
+        stops: Signals that end it early, if they are listened to.
+
+    Raises:
+        CosweepError: Before anything is written, if the sweep cannot run here.
+    """
+    store = Store(sweep.results.root)
+    store.check_writable()
+    with console.status("loading data"):
+        datasets = load_datasets(sweep.trials, sweep.resources.workers)
+        mark = "simulated-" if make_run.simulated else ""
+        hashes = {key: mark + dataset.fingerprint() for key, dataset in datasets.items()}
+    for text in [text for dataset in datasets.values() for text in dataset.notes]:
+        console.print(f"[yellow]note:[/] {escape(text)}", soft_wrap=True)
+    done = finished_trials(sweep, store)
+    refuse_other_data(sweep, done, hashes)
+    uri = tracking_uri(store, sweep.tracking.uri)
+    with ExitStack() as stack:
+        able = None if len(done) == len(sweep.trials) else _join_cluster(sweep, console, stack, wait=wait)
+        store.create()
+        still_in = _keep_others_out(sweep, store, console, stack)
+        done = finished_trials(sweep, store)  # by now, of all that another driver may have run
+        left = [spec for spec in sweep.trials if spec.trial_id not in done]
+        for note in why_not_counted(sweep, store):
+            console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
+        if able is None or not left:
+            console.print(
+                f"{sweep.name}: all {counted(len(sweep.trials), 'trial is', 'trials are')} done already",
+                highlight=False,
+            )
+            tracker = _begin(sweep, store, uri, done)
+            remove_others(store, sweep.name, ())
+        else:
+            if cluster_address() is not None:
+                _check_machines(sweep, store, able, console)
+            remove_others(store, sweep.name, [spec.trial_id for spec in left])
+            tracker = _begin(sweep, store, uri, done)
+            work = Work(sweep, store, datasets, hashes, make_run, places(sweep.resources, able), stops or Stops())
+            _run_trials(work, left, done, console, tracker, still_in)
+        with console.status("drawing the report"):
+            return _conclude(sweep, store, tracker, uri, console)
+
+
+def _keep_others_out(sweep: Sweep, store: Store, console: Console, stack: ExitStack) -> Callable[[], None]:
+    """Let no other driver work on the sweep until the stack is left.
+
+    Returns:
+        What gives a sign of life, and raises if another driver took over.
+
+    Raises:
+        CosweepError: If another driver works on it.
+    """
+    try:
+        return stack.enter_context(store.files.exclusive(f"run of {sweep.name}", DRIVER_SECONDS, wait=True))
+    except NoLocksError as error:  # two drivers would do work twice, and write the same rows
+        console.print(f"[yellow]note:[/] {escape(str(error))}; a second driver would not be noticed", soft_wrap=True)
+        return lambda: None
+
+
+def _join_cluster(sweep: Sweep, console: Console, stack: ExitStack, *, wait: bool) -> list[Node]:
+    """Connect to the cluster until the stack is left; its machines that can take part.
+
+    Raises:
+        CosweepError: If they cannot run any trial, and are not waited for.
+    """
+    own = cluster_address() is None
+    if own:
+        concurrent_trials(sweep.resources, [local_node()])  # seconds sooner than Ray could say it
+    with console.status("starting Ray" if own else "joining the cluster"):
+        stack.enter_context(connected())
+    stack.enter_context(RayWatch(console, sweep.command))
+    nodes = live_nodes()
+    if not (wait and places(sweep.resources, nodes) == 0):
+        concurrent_trials(sweep.resources, nodes)
+    return [node for node in nodes if fitting_trials(sweep.resources, node)]
+
+
+def _check_machines(sweep: Sweep, store: Store, able: list[Node], console: Console) -> None:
+    with console.status("checking the machines"):
+        oddities = check_machines(able, store, gpu=sweep.resources.gpu > 0)
+    where = counted(len(able), "machine")
+    package = Path(__file__).parents[1]
+    console.print(f"cosweep {__version__} ({escape(str(package))}) on {where}", highlight=False, soft_wrap=True)
+    for oddity in oddities:
+        console.print(f"[yellow]note:[/] {escape(oddity)}", soft_wrap=True)
+
+
+def _run_trials(
+    work: Work,
+    left: list[TrialSpec],
+    done: Mapping[str, Mapping[str, Any]],
+    console: Console,
+    tracker: Tracker | None,
+    still_in: Callable[[], None],
+) -> None:
+    """Have the trials run that are left, and show how it goes."""
+    from cosweep.sweep.monitor import Monitor  # imports Ray, which reads settings that connected() makes
+    from cosweep.sweep.tune import run_trials
+
+    total = len(work.sweep.trials)
+    at_once = f"{min(work.at_once, len(left))} at once" if work.at_once else "as machines come"
+    console.print(
+        f"{work.sweep.name}: {counted(total, 'trial')}, {len(done)} done before, {len(left)} to run, {at_once}",
+        highlight=False,
+    )
+    broken = sum(bool(row["co"]) for row in done.values())
+    tally = Tally(total=total, done=len(done), earlier=len(done), broken=broken)
+    monitor = Monitor(ProgressDisplay(tally, console), work.store, work.sweep, work.hashes, tracker, work.stops)
+    seconds = run_trials(work, left, monitor, still_in)
+    console.print(f"trials ended after {format_seconds(seconds)}", highlight=False)
+
+
+def _begin(sweep: Sweep, store: Store, uri: str | None, done: Collection[str]) -> Tracker | None:
+    """Keep what is asked, and start the tracker."""
+    _keep_record(sweep, store, uri, done)
+    if uri is None:
+        return None
+    tracker = Tracker(store, sweep.name, uri)
+    tracker.catch_up(done)
+    return tracker
+
+
+def _keep_record(sweep: Sweep, store: Store, uri: str | None, finished: Collection[str]) -> None:
+    """Keep what is asked, and which of its trials have finished, so that it is told if their rows vanish."""
+    more = {"mlflow_uri": uri_to_keep(store, uri), "finished": sorted(finished)}
+    store.write_sweep(sweep.name, sweep.record() | more)
+
+
+def refuse_other_data(sweep: Sweep, done: Mapping[str, Mapping[str, Any]], hashes: Mapping[str, str]) -> None:
+    """Finished trials of the same spec must have seen the same images."""
+    for spec in sweep.trials:
+        row, now = done.get(spec.trial_id), hashes[spec.data.load_key]
+        before = row["data_hash"] if row else now
+        if before != now:
+            raise CosweepError(
+                f"trial {spec.trial_id} of sweep {sweep.name} was run on other images (fingerprint {before}; "
+                f"the data source now has {now}); use another name or results.root"
+            )
+
+
+def _conclude(sweep: Sweep, store: Store, tracker: Tracker | None, uri: str | None, console: Console) -> Outcome:
+    report = make_report(store, sweep.name, sweep.record())
+    files = report.files()
+    try:
+        finished = [row["trial_id"] for row in report.rows if row["status"] != TrialStatus.FAILED]
+        _keep_record(sweep, store, uri, finished)
+        write_report(store, report, files)
+    except (OSError, CosweepError) as error:  # all trials have their rows; what they say is still to be shown
+        console.print(
+            f"[yellow]the report cannot be written[/] ({escape(str(error))}); later: "
+            f"{escape(redacted(at_root(f'cosweep report {sweep.name}', sweep.results.root)))}",
+            soft_wrap=True,
+        )
+    unlogged = 0
+    if tracker is not None:
+        unlogged = tracker.finish(report, files, _MLFLOW_PATIENCE_SECONDS)
+    asked = {spec.trial_id for spec in sweep.trials}
+    rows = [row for row in report.trials.to_pylist() if row["trial_id"] in asked]
+    return Outcome(
+        report=report,
+        failed=[row for row in rows if row["status"] == TrialStatus.FAILED],
+        missing=len(asked) - len(rows),
+        unlogged=unlogged,
+        unlogged_reason=tracker.problem if tracker else "",
+        mlflow_uri=None if uri is None else redacted(uri),
+    )
