@@ -28,8 +28,8 @@ import ray
 import torch
 from ray import tune
 
+from cosweep.analysis.findings import make_findings
 from cosweep.cluster.machines import connected
-from cosweep.report.report import make_report
 from cosweep.results.store import Store
 from cosweep.tracking.entries import trial_entry
 from cosweep.tracking.runs import SweepRuns
@@ -145,7 +145,7 @@ def logged(store: Store, ids: list[str], uri: str) -> tuple[float, float]:
 def sweeps(store: Store, ids: list[str], work: float, folder: Path, repeats: int) -> None:
     """Run a sweep with each kind of MLflow in turn, and print medians."""
     found: dict[str, list[tuple[float, float, int]]] = {"none": [], "SQLite": [], "server": []}
-    report = make_report(store, SWEEP)
+    report = make_findings(store, SWEEP)
     folder.mkdir()
     for repeat in range(repeats):
         for kind, results in found.items():

@@ -22,9 +22,9 @@ from typing import NamedTuple
 
 import yaml
 
-from cosweep.analysis.breaking_points import describe
 from cosweep.analysis.effects import ALL, effect_texts
-from cosweep.report.report import Report, make_report
+from cosweep.analysis.findings import Findings, make_findings
+from cosweep.analysis.values import place_text
 from cosweep.results.store import Store
 
 DOCS = Path(__file__).parent
@@ -66,7 +66,7 @@ def main() -> None:
             for picture, figure in sweep.pictures.items():
                 shutil.copyfile(Path(options.root) / "reports" / name / figure, DOCS / picture)
                 write_origin(picture, f"{processor()}, torch {version('torch')}")
-            print_numbers(store, make_report(store, name))
+            print_numbers(store, make_findings(store, name))
 
 
 def run(sweep: Drawn, root: str) -> str:
@@ -98,12 +98,12 @@ def write_origin(picture: str, text: str) -> None:
         page.write_text(origin(picture).sub(lambda found: f"{found[1]}{text}{found[3]}", page.read_text()))
 
 
-def print_numbers(store: Store, report: Report) -> None:
+def print_numbers(store: Store, report: Findings) -> None:
     """Counts, breaking points, effects, and where the time went."""
     print(f"\n{report.sweep}")
     for diagram in report.diagrams:
         for (row, column), cell in diagram.cells.items():
-            place = describe((diagram.row_axis, diagram.column_axis), (row, column))
+            place = place_text((diagram.row_axis, diagram.column_axis), (row, column))
             step = "" if cell.co_step is None else f", step {cell.co_step:.0f}"
             unclear = f", {cell.unclear} unclear" if cell.unclear else ""
             print(f"  {', '.join(filter(None, (diagram.where, place)))}: {cell.broken} of {cell.trials}{step}{unclear}")

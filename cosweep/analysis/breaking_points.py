@@ -4,37 +4,27 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import median
-from typing import Any
 
-from cosweep.analysis.breaking_line import BreakingLine, Scale, breaking_line
+from cosweep.analysis.breaking_line import BreakingLine, breaking_line
+from cosweep.analysis.columns import SweptColumn
 from cosweep.analysis.proportions import Interval, wilson
-from cosweep.metrics import TrialState, TrialStatus
-from cosweep.units import format_pixels
+from cosweep.analysis.values import (
+    Row,
+    Value,
+    all_numbers,
+    by_place,
+    is_conclusive,
+    is_number,
+    place_text,
+    sorted_values,
+)
+from cosweep.metrics import TrialStatus
 
-Value = float | str | int | bool | None
-Row = Mapping[str, Any]
-
-PIXEL_COLUMNS = frozenset({"epsilon", "alpha", "beta"})
 MOST_SLICES = 24
-
-
-@dataclass(frozen=True)
-class Axis:
-    """A column that the space varies.
-
-    Attributes:
-        name: Of the column.
-        values: Those of the finished trials, sorted; None comes first.
-        numeric: Whether they are numbers, apart from None.
-    """
-
-    name: str
-    values: tuple[Value, ...]
-    numeric: bool
 
 
 @dataclass(frozen=True)
@@ -101,10 +91,10 @@ class PhaseDiagram:
 
         Each with the value of its row, None for a line over all. Empty if the columns are no numbers.
         """
-        if not self.with_line or self.column_axis == "seed" or not _numeric(self.columns):
+        if not self.with_line or self.column_axis == "seed" or not all_numbers(self.columns):
             return []
         rows = [row for row in self.rows if any(self.cells[place].trials for place in self.cells if place[0] == row)]
-        if _numeric(rows) and len(rows) > 1:
+        if all_numbers(rows) and len(rows) > 1:
             found: list[tuple[Value, BreakingLine | None]] = [(None, self._line(rows, across_rows=True))]
         else:
             found = [(row, self._line((row,), across_rows=False)) for row in rows]
@@ -124,7 +114,7 @@ class PhaseDiagram:
         y: list[float] = []
         broken: list[bool] = []
         for (row, column), cell in self.cells.items():
-            if row in rows and _is_number(column) and (_is_number(row) or not across_rows):
+            if row in rows and is_number(column) and (is_number(row) or not across_rows):
                 x += [float(column or 0)] * cell.trials
                 y += [float(row or 0) if across_rows else 0.0] * cell.trials
                 broken += [True] * cell.broken + [False] * (cell.trials - cell.broken)
@@ -154,58 +144,9 @@ class PhaseDiagram:
         return not cells or 0 < sum(cell.broken for cell in cells) < sum(cell.trials for cell in cells)
 
 
-def place_of(value: Value, values: Sequence[Value], scale: Scale | None) -> float:
-    """Where a value is drawn along an axis: on a grid by its number, else by the scale; None is at the left."""
-    if scale is None or scale.kind == "positions":
-        return float(values.index(value))
-    low, high = (scale.to_position(end) for end in (scale.values[0], scale.values[-1]))
-    return low - (high - low) / 12 if value is None else scale.to_position(float(value))
-
-
-def drawn_at(position: float, values: Sequence[Value], scale: Scale) -> float:
-    """Where a coordinate of a fitted line is drawn.
-
-    On a grid the fit knows only the values whose trials say something; the drawing has the others and None too.
-    """
-    if scale.kind != "positions":
-        return position
-    numbers = [values.index(value) for value in scale.values]
-    inside = min(max(position, 0.0), len(numbers) - 1.0)
-    left = min(int(inside), len(numbers) - 2)
-    return numbers[left] + (inside - left) * (numbers[left + 1] - numbers[left]) + position - inside
-
-
-def clear(trial: Row) -> bool:
-    """Whether a trial says if training breaks: it broke, or was healthy to its end."""
-    return trial["status"] != TrialStatus.FAILED and (bool(trial["co"]) or trial["state"] == TrialState.HEALTHY)
-
-
-def space_axes(trials: Iterable[Row], columns: Sequence[str]) -> tuple[Axis, ...]:
-    """The columns of a space that differ between finished trials, in order; the seed only if nothing else does."""
-    done = [t for t in trials if t["status"] != TrialStatus.FAILED]
-    present = [c for c in columns if any(c in t for t in done)]
-    axes = [Axis(c, values, _numeric(values)) for c in present if (values := _sorted({t.get(c) for t in done}))]
-    varied = [axis for axis in axes if axis.name != "seed" and len(axis.values) > 1]
-    single = [axis for axis in axes if axis.name != "seed"][:1]
-    # Seeds are names, not amounts: nothing lies between two of them.
-    return tuple(varied or single or [Axis("seed", _sorted({t["seed"] for t in done}), False)])
-
-
-def default_axes(axes: Sequence[Axis]) -> tuple[str, str]:
-    """Names of the axes to draw up and across: two numeric ones, else what there is; up may be empty.
-
-    Those that all trials have come first, epsilon and beta before others; then the order of the space holds.
-    """
-    ranked = sorted((a for a in axes if a.numeric), key=lambda a: (None in a.values, a.name not in ("epsilon", "beta")))
-    numeric = [axis.name for axis in axes if axis in ranked[:2]]
-    others = [axis.name for axis in axes if not axis.numeric]
-    if len(numeric) > 1:
-        return numeric[0], numeric[1]
-    across = (numeric or others)[0]
-    return next((name for name in others if name != across), ""), across
-
-
-def phase_diagrams(trials: Iterable[Row], axes: Sequence[Axis], row_axis: str, column_axis: str) -> list[PhaseDiagram]:
+def phase_diagrams(
+    trials: Iterable[Row], axes: Sequence[SweptColumn], row_axis: str, column_axis: str
+) -> list[PhaseDiagram]:
     """A diagram for each place of the other axes; those that would make too many are pooled instead.
 
     Args:
@@ -216,14 +157,14 @@ def phase_diagrams(trials: Iterable[Row], axes: Sequence[Axis], row_axis: str, c
     done = [t for t in trials if t["status"] != TrialStatus.FAILED]
     others = [axis for axis in axes if axis.name not in (row_axis, column_axis)]
     kept = [axis.name for axis in others]
-    if len(places(done, kept)) > MOST_SLICES:
+    if len(by_place(done, kept)) > MOST_SLICES:
         kept = [axis.name for axis in others if not axis.numeric]
-    if len(places(done, kept)) > MOST_SLICES:
+    if len(by_place(done, kept)) > MOST_SLICES:
         kept = []
     pooled = tuple(axis.name for axis in others if axis.name not in kept)
     return [
-        _diagram(members, row_axis, column_axis, describe(kept, place), pooled)
-        for place, members in places(done, kept).items()
+        _diagram(members, row_axis, column_axis, place_text(kept, place), pooled)
+        for place, members in by_place(done, kept).items()
     ]
 
 
@@ -232,27 +173,13 @@ def _diagram(trials: list[Row], row_axis: str, column_axis: str, where: str, poo
     for trial in trials:
         place = (trial.get(row_axis) if row_axis else None, trial.get(column_axis))
         groups.setdefault(place, []).append(trial)
-    rows, columns = _sorted({row for row, _ in groups}), _sorted({column for _, column in groups})
+    rows, columns = sorted_values({row for row, _ in groups}), sorted_values({column for _, column in groups})
     cells = {place: _cell(members) for place, members in groups.items()}
     return PhaseDiagram(row_axis, column_axis, rows, columns, cells, where, pooled)
 
 
-def places(trials: Iterable[Row], names: Sequence[str]) -> dict[tuple[Value, ...], list[Row]]:
-    """Trials by their values of some columns, in order of these; trials without columns share one place."""
-    found: dict[tuple[Value, ...], list[Row]] = {}
-    for trial in trials:
-        found.setdefault(tuple(trial.get(name) for name in names), []).append(trial)
-    return {place: found[place] for place in sorted(found, key=lambda place: [_order(value) for value in place])}
-
-
-def describe(names: Sequence[str], place: Sequence[Value]) -> str:
-    """A place as people read it: ``method fgsm, beta 16/255``; what does not apply is left out."""
-    told = [f"{n} {format_value(n, v)}" for n, v in zip(names, place, strict=True) if v is not None]
-    return ", ".join(told)
-
-
 def _cell(trials: list[Row]) -> Cell:
-    said = [t for t in trials if clear(t)]
+    said = [t for t in trials if is_conclusive(t)]
     steps = [t["co_step"] for t in said if t["co"]]
     robust = [t["robust_acc"] for t in trials if t["robust_acc"] is not None]
     return Cell(
@@ -263,33 +190,6 @@ def _cell(trials: list[Row]) -> Cell:
         robust_acc=median(robust) if robust else None,
         trial_ids=tuple(t["trial_id"] for t in trials),
     )
-
-
-def _order(value: Value) -> tuple[bool, bool, Any]:
-    """Sort key: None, then numbers, then texts."""
-    return value is not None, isinstance(value, str), value if value is not None else 0
-
-
-def _sorted(values: Iterable[Value]) -> tuple[Value, ...]:
-    return tuple(sorted(values, key=_order))
-
-
-def _is_number(value: Value) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _numeric(values: Iterable[Value]) -> bool:
-    given = [value for value in values if value is not None]
-    return bool(given) and all(map(_is_number, given))
-
-
-def format_value(axis: str, value: Value) -> str:
-    """A value of an axis as people read it: pixel quantities in n/255."""
-    if value is None:
-        return "none"
-    if axis in PIXEL_COLUMNS and isinstance(value, float):
-        return format_pixels(value)
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def phase_rows(diagram: PhaseDiagram) -> list[dict[str, Value]]:

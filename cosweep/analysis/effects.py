@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, replace
 from statistics import median
 from typing import Any
 
-from cosweep.analysis.breaking_points import Row, clear, format_value, places
 from cosweep.analysis.proportions import Interval, wilson
+from cosweep.analysis.values import Row, by_place, format_value, is_conclusive
 from cosweep.errors import UnknownNameError
 from cosweep.results.records import spec_of
 
@@ -176,7 +176,7 @@ def _treatments(trials: Iterable[Row]) -> dict[str, dict[str, Row]]:
 
     Of trials that share both, such as two kinds of injection of strength 0, one that says whether it broke is taken.
     """
-    rows = sorted(trials, key=clear)
+    rows = sorted(trials, key=is_conclusive)
     found = sorted(((_acting(row), row) for row in rows), key=lambda item: _strength(item[0]))
     told = _told([interventions for interventions, _ in found])
     treatments: dict[str, dict[str, Row]] = {}
@@ -239,7 +239,7 @@ def _strata(pairs: Sequence[Pair], by: str | None) -> dict[str, list[Pair]]:
         return {}
     other = {treated["trial_id"]: reference for treated, reference in pairs}
     strata: dict[str, list[Pair]] = {}
-    for (value,), members in places((treated for treated, _ in pairs), [by]).items():
+    for (value,), members in by_place((treated for treated, _ in pairs), [by]).items():
         label = f"{by} {format_value(by, value)}"
         strata.setdefault(label, []).extend((trial, other[trial["trial_id"]]) for trial in members)
     return strata if len(strata) > 1 else {}
@@ -248,7 +248,7 @@ def _strata(pairs: Sequence[Pair], by: str | None) -> dict[str, list[Pair]]:
 def _effect(treatment: str, reference: str, stratum: str, matched: Sequence[Pair]) -> Effect:
     from statsmodels.stats.contingency_tables import mcnemar
 
-    pairs = [(treated, other) for treated, other in matched if clear(treated) and clear(other)]
+    pairs = [(treated, other) for treated, other in matched if is_conclusive(treated) and is_conclusive(other)]
     counts = Counter((bool(treated["co"]), bool(other["co"])) for treated, other in pairs)
     table = [[counts[treated, other] for other in (True, False)] for treated in (True, False)]
     (both, only_treated), (only_reference, neither) = table

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from cosweep.analysis.breaking_points import Row, clear, format_value, places
+from cosweep.analysis.values import Row, by_place, format_value, is_conclusive
 
 _ROUNDING = 1e-12
 
@@ -145,7 +145,7 @@ def onset_groups(trials: Iterable[Row], axis: str | None) -> dict[str, Group]:
         Label, such as ``beta 16/255``, to what :func:`survival` takes.
     """
     groups: dict[str, Group] = {}
-    for place, members in places(filter(clear, trials), [axis] if axis else []).items():
+    for place, members in by_place(filter(is_conclusive, trials), [axis] if axis else []).items():
         label = f"{axis} {format_value(axis, place[0])}" if axis else "all trials"
         times, broken = groups.setdefault(label, ([], []))  # values that read the same share a group
         for trial in members:

@@ -25,7 +25,7 @@ from cosweep.wording import at_root, counted
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from cosweep.report.report import Report
+    from cosweep.analysis.findings import Findings
     from cosweep.results.store import Store
     from cosweep.sweep.run import Outcome
     from cosweep.sweep.stops import Stops
@@ -182,7 +182,7 @@ def _print_outcome(outcome: Outcome, root: str, command: str) -> None:
         )
 
 
-def _print_report(report: Report) -> None:
+def _print_report(report: Findings) -> None:
     from cosweep.cli.tables import breaking_point_table, effect_table, phase_tables
 
     if not report.diagrams:
@@ -228,8 +228,9 @@ def status(
     every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks of --watch.")] = 5.0,
 ) -> None:
     """Trials by status and state, rate and time left."""
+    from cosweep.cli.status_table import status_table, watch_sweeps
     from cosweep.results.store import Store
-    from cosweep.sweep.state import status_table, sweep_states, watch_sweeps
+    from cosweep.sweep.state import sweep_states
 
     if not Store(root).sweeps():
         console.print(f"no sweeps in {_shown(root)} yet; start one with: cosweep run search_spaces/quickstart.yaml")
@@ -339,14 +340,15 @@ def detect(
 @reports_errors
 def report(sweep: Annotated[str, typer.Argument(help="A sweep.")], root: Root = "results") -> None:
     """Write a sweep's page, figures and tables anew, of what has finished so far."""
-    from cosweep.report.report import make_report, write_report
+    from cosweep.analysis.findings import make_findings
+    from cosweep.report.files import report_files, write_report
     from cosweep.results.store import Store
 
     store = Store(root)
     with errors.status("reading results") as progress:
-        made = make_report(store, sweep)
+        made = make_findings(store, sweep)
         progress.update("drawing the report")
-        files = made.files()
+        files = report_files(made)
         write_report(store, made, files)
     _print_report(made)
     if made.partial:

@@ -9,10 +9,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from cosweep.analysis.breaking_points import PIXEL_COLUMNS, Cell, PhaseDiagram, format_value
+from cosweep.analysis.breaking_points import Cell, PhaseDiagram
 from cosweep.analysis.effects import ALL, effect_texts
+from cosweep.analysis.findings import Findings
+from cosweep.analysis.values import PIXEL_COLUMNS, format_value
 from cosweep.cli.fitted_table import FittedTable
-from cosweep.report.report import Report
 from cosweep.results.compaction import Compacted
 from cosweep.results.query import plain_rows
 from cosweep.specs import Component
@@ -80,7 +81,7 @@ def _default(option: Field[Any]) -> str:
     return str(value)
 
 
-def phase_tables(report: Report) -> list[FittedTable]:
+def phase_tables(report: Findings) -> list[FittedTable]:
     """P(CO) by two axes of the sweep, a table for each place of the others; the last says how many are left out."""
     tables = [_phase_table(report.sweep, diagram) for diagram in report.diagrams[:_MOST_PHASE_TABLES]]
     if more := len(report.diagrams) - len(tables):
@@ -113,7 +114,7 @@ def _cell_text(cell: Cell) -> str:
     return f"{cell.broken}/{cell.trials}{step}" + (f" ({cell.unclear} ?)" if cell.unclear else "")
 
 
-def breaking_point_table(report: Report) -> FittedTable:
+def breaking_point_table(report: Findings) -> FittedTable:
     """Every broken trial with its breaking point."""
     broken = [row for row in report.trials.to_pylist() if row["co"]]
     told = [axis.name for axis in report.space if axis.name not in ("epsilon", "beta", "seed")]
@@ -134,7 +135,7 @@ def breaking_point_table(report: Report) -> FittedTable:
     return table
 
 
-def effect_table(report: Report) -> FittedTable:
+def effect_table(report: Findings) -> FittedTable:
     """What each intervention changes, over all pairs of trials that differ in it alone."""
     heads = ["intervention", "pairs", "P(CO) difference [95 %]", "p (Holm)", "onset, steps"]
     title = "effect of the intervention: trials paired by everything else"

@@ -12,11 +12,10 @@ from contextlib import ExitStack, chdir, contextmanager
 from typing import Any, NamedTuple
 
 from cosweep.cluster.local_ray import close_token_file, private_cluster, signals_left_to_us
-from cosweep.cluster.safe_path import NOBODYS_FOLDER, SAFE_PATH
-from cosweep.definition.sweep import ResourcesSpec
+from cosweep.definition.sweep import GIGABYTE, ResourcesSpec
 from cosweep.errors import CosweepError
+from cosweep.safe_path import NOBODYS_FOLDER, SAFE_PATH
 from cosweep.wording import counted
-from cosweep.worker.limits import GIGABYTE
 
 _CONNECT_SECONDS = 5.0
 _BY_RAY = ("auto", "local")  # which Ray looks up

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cosweep.analysis.breaking_points import format_value
+from cosweep.analysis.values import format_value
 from cosweep.definition.overrides import apply_overrides
 from cosweep.definition.spec_paths import component_at, is_within, named_by, problem_of, put, states
 from cosweep.definition.sweep import (

@@ -14,6 +14,8 @@ from cosweep.specs import Spec, number
 from cosweep.training.trial_spec import TrialSpec, column_of
 
 MAX_TRIALS = 1_000_000
+GIGABYTE = 1e9
+"""Bytes."""
 MOST_SECONDS = 1e8
 """Three years; timers do not take much more."""
 AXIS_KINDS = ("grid", "range", "uniform", "loguniform", "int")

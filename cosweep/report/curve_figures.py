@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cosweep.analysis.breaking_points import Row, describe, places
+from cosweep.analysis.values import Row, by_place, place_text
 from cosweep.metrics import ABLATIONS
 from cosweep.report.figures import DASHES, colour
 from cosweep.results.schema import CURVE_COLUMNS
@@ -118,7 +118,7 @@ def ablations_figure(trials: Sequence[Row], axes: Sequence[str], title: str) -> 
 def _groups(trials: Sequence[Row], axes: Sequence[str]) -> dict[str, Sequence[Row]]:
     """Trials by their place in the space, in its order; at most one place without axes."""
     names = [a for a in axes if a != "seed"]
-    return {describe(names, place) or "all trials": members for place, members in places(trials, names).items()}
+    return {place_text(names, place) or "all trials": members for place, members in by_place(trials, names).items()}
 
 
 def _draw_lines(panel: Axes, name: str, groups: Groups, probes: Mapping[str, Sequence[Row]]) -> None:

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.fft import dctn
 
-from cosweep.analysis.breaking_points import Row, describe, format_value
+from cosweep.analysis.values import Row, format_value, place_text
 from cosweep.units import GREY_LEVELS, format_pixels
 
 Pixels = npt.NDArray[np.float64]
@@ -50,7 +50,7 @@ def _spread(rows: list[Row], count: int) -> list[Row]:
 
 def examples_title(trial: Row, axes: Sequence[str]) -> str:
     """Which trial it is, where in the space, and how it ended."""
-    place = describe(axes, [trial.get(axis) for axis in axes])
+    place = place_text(axes, [trial.get(axis) for axis in axes])
     return ", ".join(filter(None, (f"trial {trial['trial_id']}", place, trial["state"])))
 
 

@@ -19,8 +19,10 @@ from matplotlib.ticker import NullFormatter, ScalarFormatter
 from scipy.ndimage import gaussian_filter
 
 from cosweep.analysis.breaking_line import MOST_POSITIONS, BreakingLine, Crossing, Scale
-from cosweep.analysis.breaking_points import Cell, PhaseDiagram, Value, drawn_at, format_value, place_of
+from cosweep.analysis.breaking_points import Cell, PhaseDiagram
 from cosweep.analysis.survival import Survival
+from cosweep.analysis.values import Value, format_value
+from cosweep.report.positions import drawn_at, place_of
 
 # Dark means broken, and the scale reads the same in greyscale and to colour-blind readers.
 _COLOURS = "cividis_r"

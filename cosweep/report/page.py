@@ -21,13 +21,15 @@ import pyarrow as pa
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from cosweep.analysis.breaking_points import PIXEL_COLUMNS, PhaseDiagram, clear, default_axes, format_value
+from cosweep.analysis.breaking_points import PhaseDiagram
+from cosweep.analysis.columns import default_axes
 from cosweep.analysis.effects import effect_texts
+from cosweep.analysis.findings import Findings, asked_question
 from cosweep.analysis.survival import logrank, onset_groups, survival
+from cosweep.analysis.values import PIXEL_COLUMNS, format_value, is_conclusive
 from cosweep.report.examples import examples_figure, examples_title, trials_with_examples
 from cosweep.report.figures import image_files
 from cosweep.report.page_figures import phase_caption, phase_plot, survival_plot
-from cosweep.report.report import Report, asked_question
 from cosweep.results.records import parse_json
 from cosweep.results.schema import CURVE_COLUMNS
 
@@ -41,7 +43,7 @@ _OUTCOMES = ("co_step", "co_epoch", "clean_acc", "fgsm_acc", "pgd_acc", "robust_
 _CURVE = tuple(c.name for c in CURVE_COLUMNS if c.type == pa.float64() and c.name != "epoch")
 
 
-def page(report: Report, figures: Mapping[str, bytes]) -> bytes:
+def page(report: Findings, figures: Mapping[str, bytes]) -> bytes:
     """The page, UTF-8.
 
     Args:
@@ -85,7 +87,7 @@ def _image(content: bytes, kind: str = "png") -> str:
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def _data(report: Report) -> dict[str, Any]:
+def _data(report: Findings) -> dict[str, Any]:
     """What the page's script draws."""
     columns = _columns(report)
     specs = {row["trial_id"]: _spec(row["spec_json"]) for row in report.rows[:_MOST_SPECS]}
@@ -116,12 +118,12 @@ def _spec(text: str | None) -> Any:
         return text
 
 
-def _columns(report: Report) -> list[str]:
+def _columns(report: Findings) -> list[str]:
     axes = [axis.name for axis in report.space]
     return list(dict.fromkeys(["trial_id", "state", "status", *axes, "seed", *_OUTCOMES]))
 
 
-def _kind(name: str, report: Report) -> str:
+def _kind(name: str, report: Findings) -> str:
     if name in PIXEL_COLUMNS:
         return "pixels"
     return "text" if pa.types.is_string(report.trials.schema.field(name).type) else "number"
@@ -134,7 +136,7 @@ def _value(value: Any, digits: int) -> Any:
     return value
 
 
-def _curves(report: Report) -> tuple[dict[str, Any], bool]:
+def _curves(report: Findings) -> tuple[dict[str, Any], bool]:
     """Measured columns by trial, and whether probes were left out to bound the page."""
     names = [name for name in _CURVE if report.curves[name].null_count < len(report.curves)]
     table = report.curves.select(["trial_id", "step", *names]).sort_by(
@@ -162,7 +164,7 @@ def _thinned(span: range, most: int) -> Any:
     return np.unique(np.linspace(span.start, span.stop - 1, min(len(span), most)).round().astype(int))
 
 
-def _diagrams(report: Report) -> list[dict[str, Any]]:
+def _diagrams(report: Findings) -> list[dict[str, Any]]:
     """A menu of axes, each with a figure for each place of the others, and where P(CO) crosses 1/2 along them."""
     menu = []
     lines_left = _MOST_LINES
@@ -187,7 +189,7 @@ def _diagrams(report: Report) -> list[dict[str, Any]]:
     return menu
 
 
-def _survivals(report: Report) -> list[dict[str, Any]]:
+def _survivals(report: Findings) -> list[dict[str, Any]]:
     found = []
     for axis in [None, *(axis.name for axis in report.space if axis.name != "seed")]:
         groups = onset_groups(report.rows, axis)
@@ -212,7 +214,7 @@ def _p_text(p: float) -> str:
     return "< 0.0001" if p < 1e-4 else f"= {p:.2g}"
 
 
-def _examples(report: Report) -> dict[str, str]:
+def _examples(report: Findings) -> dict[str, str]:
     """Trial id to a picture, for some trials that kept snapshots."""
     axes = [axis.name for axis in report.space]
     found = {}
@@ -224,11 +226,11 @@ def _examples(report: Report) -> dict[str, str]:
     return found
 
 
-def _summary(report: Report) -> list[tuple[str, str, str]]:
+def _summary(report: Findings) -> list[tuple[str, str, str]]:
     """Headline, number, and what stands below it."""
     numbers = report.summary()
     tiles = [("trials", f"{len(report.rows)}", f"of {report.asked}")]
-    said = sum(map(clear, report.rows))
+    said = sum(map(is_conclusive, report.rows))
     tiles.append(("with CO", f"{numbers['co']:.0f}", f"of {said} that broke or stayed healthy"))
     if "median_co_step" in numbers:
         tiles.append(("median breaking point", f"{numbers['median_co_step']:.0f}", "steps, of those that broke"))
@@ -261,7 +263,7 @@ def _images_text(row: Mapping[str, Any]) -> str:
     )
 
 
-def _origins(report: Report) -> dict[str, list[str]]:
+def _origins(report: Findings) -> dict[str, list[str]]:
     """What the trials ran on: versions, machines, devices, images; and when."""
     columns = {"versions": "versions", "device": "device", "host": "machine", "data_hash": "images (fingerprint)"}
     found = {label: sorted({str(row[name]) for row in report.rows if row[name]}) for name, label in columns.items()}

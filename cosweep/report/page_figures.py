@@ -11,9 +11,11 @@ from typing import Any
 from matplotlib.colors import to_hex
 
 from cosweep.analysis.breaking_line import MOST_POSITIONS, Scale
-from cosweep.analysis.breaking_points import Cell, PhaseDiagram, Value, drawn_at, format_value, place_of
+from cosweep.analysis.breaking_points import Cell, PhaseDiagram
 from cosweep.analysis.survival import Survival
+from cosweep.analysis.values import Value, format_value
 from cosweep.report.figures import MOST_LINES, colour, ends_of, smooth_share
+from cosweep.report.positions import drawn_at, place_of
 from cosweep.wording import counted
 
 Figure = dict[str, Any]

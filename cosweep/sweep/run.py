@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from cosweep import __version__
+from cosweep.analysis.findings import Findings, make_findings
 from cosweep.cluster.machines import (
     Node,
     cluster_address,
@@ -29,12 +30,13 @@ from cosweep.definition.sweep import Sweep
 from cosweep.errors import CosweepError, Fault, SpecError
 from cosweep.metrics import TrialStatus
 from cosweep.redaction import redacted
-from cosweep.report.report import Report, make_report, write_report
+from cosweep.report.files import report_files, write_report
 from cosweep.results.files import NoLocksError
 from cosweep.results.store import Store
 from cosweep.sweep.earlier import why_not_counted
 from cosweep.sweep.progress import ProgressDisplay, Tally, format_seconds
 from cosweep.sweep.stops import Stops
+from cosweep.sweep.work import Work
 from cosweep.tracking.tracker import Tracker, tracking_uri, uri_to_keep
 from cosweep.training import TrialRun, TrialSpec
 from cosweep.training.checks import Checker
@@ -44,27 +46,6 @@ from cosweep.worker.checkpoints import remove_others
 DRIVER_SECONDS = 60.0
 """After this long without a sign of life in a bucket a driver is taken for dead."""
 _MLFLOW_PATIENCE_SECONDS = 60.0
-
-
-@dataclass(frozen=True)
-class Work:
-    """What the trials of a sweep are run with.
-
-    Attributes:
-        sweep, store: Which, and where its results go.
-        datasets, hashes: Images by load key, and their fingerprints.
-        make_run: What runs a trial.
-        at_once: How many trials the cluster can run at once now.
-        stops: Say when the sweep is to end.
-    """
-
-    sweep: Sweep
-    store: Store
-    datasets: Mapping[str, Dataset]
-    hashes: Mapping[str, str]
-    make_run: type[TrialRun]
-    at_once: int
-    stops: Stops
 
 
 @dataclass(frozen=True)
@@ -78,7 +59,7 @@ class Outcome:
         unlogged: Trials that MLflow misses, and why.
     """
 
-    report: Report
+    report: Findings
     failed: list[dict[str, Any]]
     missing: int
     unlogged: int
@@ -269,8 +250,8 @@ def refuse_other_data(sweep: Sweep, done: Mapping[str, Mapping[str, Any]], hashe
 
 
 def _conclude(sweep: Sweep, store: Store, tracker: Tracker | None, uri: str | None, console: Console) -> Outcome:
-    report = make_report(store, sweep.name, sweep.record())
-    files = report.files()
+    report = make_findings(store, sweep.name, sweep.record())
+    files = report_files(report)
     try:
         finished = [row["trial_id"] for row in report.rows if row["status"] != TrialStatus.FAILED]
         _keep_record(sweep, store, uri, finished)

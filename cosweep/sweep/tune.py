@@ -20,9 +20,9 @@ from cosweep.sweep.config import empty_config, listed
 from cosweep.sweep.failures import TRIES
 from cosweep.sweep.monitor import Monitor
 from cosweep.sweep.pulse import Pulse
-from cosweep.sweep.run import Work
 from cosweep.sweep.scheduler import InOrder
 from cosweep.sweep.stopper import VerdictStopper
+from cosweep.sweep.work import Work
 from cosweep.training import TrialSpec
 from cosweep.worker.run_parallel import trainable_of
 from cosweep.worker.run_trial import Setting

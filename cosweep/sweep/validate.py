@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from cosweep.analysis.breaking_points import format_value
+from cosweep.analysis.values import format_value
 from cosweep.cluster.machines import (
     Node,
     cluster_address,

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from cosweep.analysis.breaking_points import PIXEL_COLUMNS, format_value
+from cosweep.analysis.values import PIXEL_COLUMNS, format_value
 from cosweep.metrics import TrialState, TrialStatus
 from cosweep.results.schema import CURVE_COLUMNS, IN_DEFINITION, OUTCOME_COLUMNS, SWEEP_COLUMN
 from cosweep.wording import at_root, counted

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
-from cosweep.analysis.breaking_points import PIXEL_COLUMNS
-from cosweep.report.report import Report, asked_question, definition_text
+from cosweep.analysis.findings import Findings, asked_question, definition_text
+from cosweep.analysis.values import PIXEL_COLUMNS
 from cosweep.tracking.entries import IN_DEFINITION_TAG, STATE_TAG, TRIAL_TAG, fenced, literal, milliseconds
 from cosweep.wording import at_root, counted
 
@@ -99,7 +99,7 @@ class Summary:
     ended: int
 
     @classmethod
-    def of(cls, report: Report) -> Summary:
+    def of(cls, report: Findings) -> Summary:
         """Summary of a report."""
         now = datetime.now(UTC)
         all_failed = report.rows and len(report.failed) == len(report.rows)
@@ -129,7 +129,7 @@ def sweep_note(record: dict[str, Any], where: str, found: str) -> str:
         f"**{literal(asked)}**" if (asked := asked_question(record)) else "",
         found,
         f"Varied: {', '.join(record['axes'])}. " + (f"Run again, or carry on: `{command}`" if command else ""),
-        f"Report, figures and tables are under Artifacts, and in `{where}/reports/{name}`; every number: `{query}`",
+        f"Findings, figures and tables are under Artifacts, and in `{where}/reports/{name}`; every number: `{query}`",
         FILTERS,
         fenced(source.strip(), "yaml") if source and len(source) < _MOST_SOURCE else "",
     ]

@@ -12,9 +12,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from cosweep.analysis.findings import definition_text
 from cosweep.errors import CosweepError
 from cosweep.redaction import redacted
-from cosweep.report.report import definition_text
 from cosweep.results.store import Store
 from cosweep.tracking.entries import IN_DEFINITION_TAG, NOTE_TAG, TRIAL_TAG, Entry, milliseconds, trial_entry
 from cosweep.tracking.pages import Summary, experiment_note, saved_views, sweep_note

@@ -13,13 +13,14 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import IO
 
-from cosweep.cluster.safe_path import SAFE_PATH
+from cosweep.analysis.findings import Findings, make_findings
 from cosweep.definition.sweep import OFF
 from cosweep.errors import CosweepError
 from cosweep.redaction import holds_secret, redacted
-from cosweep.report.report import Report, make_report
+from cosweep.report.files import report_files
 from cosweep.results.coverage import is_driven
 from cosweep.results.store import Store
+from cosweep.safe_path import SAFE_PATH
 from cosweep.tracking.pages import Summary
 from cosweep.tracking.runs import SweepRuns, cause_in_words
 from cosweep.tracking.writer import Job, Task, summary_job
@@ -76,7 +77,7 @@ class Tracker:
         for trial_id in trial_ids:
             self._put(Job("earlier", trial_id))
 
-    def finish(self, report: Report, files: dict[str, bytes], patience: float) -> int:
+    def finish(self, report: Findings, files: dict[str, bytes], patience: float) -> int:
         """Log the summary, wait for all that is queued, and say how many trials MLflow misses.
 
         Args:
@@ -195,12 +196,12 @@ def sync_sweep(store: Store, sweep: str, uri: str | None = None) -> tuple[str, i
         CosweepError: If the sweep is unknown, or MLflow cannot be reached.
     """
     target = stored_uri(store, sweep, uri)
-    report = make_report(store, sweep)
+    report = make_findings(store, sweep)
     try:
         runs = SweepRuns(store, sweep, target)
         runs.begin(min((row["started_at"] for row in report.rows), default=datetime.now(UTC)))
         logged = [runs.log_trial(row["trial_id"]) for row in report.rows]
-        runs.log_summary(Summary.of(report), report.files(), running=is_driven(store.pulse(sweep)))
+        runs.log_summary(Summary.of(report), report_files(report), running=is_driven(store.pulse(sweep)))
     except Exception as error:
         raise mlflow_trouble(store, target, error) from error
     return redacted(target), sum(logged), len(logged) - sum(logged)

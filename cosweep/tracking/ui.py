@@ -18,10 +18,10 @@ from typing import IO
 from rich.console import Console
 from rich.markup import escape
 
-from cosweep.cluster.safe_path import NOBODYS_FOLDER, SAFE_PATH
 from cosweep.errors import CosweepError
 from cosweep.redaction import redacted
 from cosweep.results.store import Store
+from cosweep.safe_path import NOBODYS_FOLDER, SAFE_PATH
 from cosweep.tracking.pages import home_link, sweep_links
 from cosweep.tracking.runs import SweepRuns, artifacts_folder, from_anywhere
 from cosweep.tracking.tracker import mlflow_trouble, stored_uri

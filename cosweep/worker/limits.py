@@ -12,9 +12,9 @@ from enum import StrEnum
 import psutil
 import torch
 
+from cosweep.definition.sweep import GIGABYTE
 from cosweep.errors import CosweepError
 
-GIGABYTE = 1e9
 _STDERR = 2
 _GROWTH_GIGABYTES = 2.0  # starting CUDA alone may take one
 _GARBAGE_GIGABYTES = 0.5  # looking for garbage takes 0.12 s, as much as all else between two trials

@@ -49,7 +49,7 @@ def failed_row(
     spec: TrialSpec, error: BaseException | str, device: torch.device, data_hash: str, started_at: datetime
 ) -> Row:
     """Row of a trial that crashed: its first line says what happened, the rest where."""
-    text = redacted(error if isinstance(error, str) else describe(error))
+    text = redacted(error if isinstance(error, str) else error_text(error))
     return _row(spec, device, data_hash, started_at) | {
         "status": str(TrialStatus.FAILED),
         "state": None,
@@ -58,7 +58,7 @@ def failed_row(
     }
 
 
-def describe(error: BaseException) -> str:
+def error_text(error: BaseException) -> str:
     """An exception, and on the lines after it where it came from."""
     where = "".join(traceback.format_exception(error)[-4:])
     return f"{type(error).__name__}: {error}\n{where}"

@@ -21,7 +21,7 @@ from cosweep.parallel import Workers
 from cosweep.sweep.config import spec_of
 from cosweep.training import TrialRun, TrialSpec
 from cosweep.worker.limits import Word, claim_gpu_share, is_out_of_memory, time_limit
-from cosweep.worker.rows import describe, failed_row, finished_row
+from cosweep.worker.rows import error_text, failed_row, finished_row
 from cosweep.worker.run_trial import Ended, Setting, checkpoints_of, declined, end, follow, progress, train_trial
 
 COLLECTIVE_SECONDS = 600
@@ -47,7 +47,7 @@ class WorkerError(Exception):
     @classmethod
     def of(cls, error: Exception, run: TrialRun, data_hash: str, started_at: datetime) -> WorkerError:
         """What the worker of this run raised."""
-        text = f"{describe(error)}\nin worker {run.workers.rank}"
+        text = f"{error_text(error)}\nin worker {run.workers.rank}"
         ended = Ended.of(run, failed_row(run.spec, text, run.device, data_hash, started_at))
         lost = isinstance(error, (torch.distributed.DistError, ConnectionError))
         return cls(ended, is_out_of_memory(error), lost or (isinstance(error, RuntimeError) and "gloo" in str(error)))

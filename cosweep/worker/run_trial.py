@@ -15,22 +15,14 @@ import torch
 from ray import tune
 
 from cosweep.data import Dataset
-from cosweep.definition.sweep import ResourcesSpec
+from cosweep.definition.sweep import GIGABYTE, ResourcesSpec
 from cosweep.errors import CosweepError
 from cosweep.metrics import TrialStatus
 from cosweep.results.store import Store
 from cosweep.sweep.config import ENDED, spec_of
 from cosweep.training import TrialRun, TrialSpec
 from cosweep.worker.checkpoints import Checkpoints
-from cosweep.worker.limits import (
-    GIGABYTE,
-    Growth,
-    Word,
-    check_memory,
-    claim_gpu_share,
-    is_out_of_memory,
-    time_limit,
-)
+from cosweep.worker.limits import Growth, Word, check_memory, claim_gpu_share, is_out_of_memory, time_limit
 from cosweep.worker.rows import Row, failed_row, finished_row
 
 REPORT_SECONDS = 5.0

@@ -12,22 +12,12 @@ import matplotlib
 import pytest
 
 from cosweep.analysis.breaking_line import Scale
-from cosweep.analysis.breaking_points import (
-    MOST_SLICES,
-    Cell,
-    PhaseDiagram,
-    default_axes,
-    describe,
-    drawn_at,
-    format_value,
-    phase_diagrams,
-    phase_rows,
-    place_of,
-    places,
-    space_axes,
-)
+from cosweep.analysis.breaking_points import MOST_SLICES, Cell, PhaseDiagram, phase_diagrams, phase_rows
+from cosweep.analysis.columns import default_axes, swept_columns
+from cosweep.analysis.values import by_place, format_value, place_text
 from cosweep.report.figures import image_files, phase_figure
 from cosweep.report.page_figures import phase_caption, phase_plot
+from cosweep.report.positions import drawn_at, place_of
 from tests.results.rows import broken_row, trial_row
 
 ROWS = [
@@ -41,7 +31,7 @@ ROWS = [
 
 
 def diagrams(axes: Sequence[str], rows: Sequence[Any] = ROWS) -> list[PhaseDiagram]:
-    space = space_axes(rows, axes)
+    space = swept_columns(rows, axes)
     return phase_diagrams(rows, space, *default_axes(space))
 
 
@@ -127,7 +117,7 @@ def test_the_axes_that_say_most_are_drawn(columns: list[str], up_and_across: tup
         for m in ("fgsm", "pgd")
         for i in ("inject", "shuffled")
     ]
-    assert default_axes(space_axes(rows, columns)) == up_and_across
+    assert default_axes(swept_columns(rows, columns)) == up_and_across
 
 
 def test_other_axes_are_never_thrown_together_while_they_are_few() -> None:
@@ -158,13 +148,13 @@ def test_an_option_that_only_some_trials_have_is_a_place_of_its_own() -> None:
     rows = [trial_row("a", beta=None), trial_row("b", beta=0.0), broken_row("c", beta=0.1)]
     made = diagram(["beta"], rows)
     assert made.columns == (None, 0.0, 0.1)
-    assert describe(["method", "beta"], ["fgsm", None]) == "method fgsm"
+    assert place_text(["method", "beta"], ["fgsm", None]) == "method fgsm"
     assert png([made]).startswith(b"\x89PNG")
 
 
 def test_places_come_in_order_of_their_values() -> None:
     rows: list[dict[str, Any]] = [{"n": 10, "s": "b"}, {"n": 9, "s": "b"}, {"n": None, "s": "a"}]
-    assert list(places(rows, ["n", "s"])) == [(None, "a"), (9, "b"), (10, "b")]
+    assert list(by_place(rows, ["n", "s"])) == [(None, "a"), (9, "b"), (10, "b")]
 
 
 # --- the breaking line -----------------------------------------------------------------------------------------------

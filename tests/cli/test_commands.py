@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner, Result
 
-from cosweep.analysis.breaking_points import PIXEL_COLUMNS
+from cosweep.analysis.values import PIXEL_COLUMNS
 from cosweep.cli.commands import MENUS, app, console
 from cosweep.cli.tables import menu_table
 from cosweep.definition.search_space import load_sweep

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page
 
-from cosweep.report.report import make_report, write_report
+from cosweep.analysis.findings import make_findings
+from cosweep.report.files import report_files, write_report
 from cosweep.results.store import Store
 from tests.browser import chromium
 from tests.results.sweeps import write_sweep
@@ -47,8 +48,8 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("results")
     store = Store(folder)
     write_sweep(store, methods=("fgsm", "pgd"), snapshots=True)
-    made = make_report(store, "made")
-    write_report(store, made, made.files())
+    made = make_findings(store, "made")
+    write_report(store, made, report_files(made))
     return folder / "reports/made/report.html"
 
 

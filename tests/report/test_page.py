@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from cosweep.analysis.findings import Findings, make_findings
+from cosweep.report.files import report_files
 from cosweep.report.page import page
-from cosweep.report.report import Report, make_report
 from cosweep.results.store import Store
 from tests.results.sweeps import STEPS_A_PROBE, write_sweep
 
@@ -23,21 +24,21 @@ def store(tmp_path: Path) -> Store:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Report:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Findings:
     """A sweep over methods, epsilon and beta, all of whose trials have ended."""
     made = Store(tmp_path_factory.mktemp("whole"))
     write_sweep(made, methods=("fgsm", "pgd"), seeds=1, snapshots=True)
-    return make_report(made, "made")
+    return make_findings(made, "made")
 
 
 @pytest.fixture(scope="module")
-def files(whole: Report) -> dict[str, bytes]:
-    return whole.files()
+def files(whole: Findings) -> dict[str, bytes]:
+    return report_files(whole)
 
 
 def text_of(store: Store) -> str:
     """The page of a store's sweep, without static figures."""
-    return page(make_report(store, "made"), {}).decode()
+    return page(make_findings(store, "made"), {}).decode()
 
 
 def data(text: str | bytes) -> dict[str, Any]:
@@ -48,7 +49,9 @@ def data(text: str | bytes) -> dict[str, Any]:
     return unpacked
 
 
-def test_every_trial_is_in_the_table_with_its_curve_and_breaking_point(whole: Report, files: dict[str, bytes]) -> None:
+def test_every_trial_is_in_the_table_with_its_curve_and_breaking_point(
+    whole: Findings, files: dict[str, bytes]
+) -> None:
     told = data(files["report.html"])
     names = [column["name"] for column in told["columns"]]
     assert names[:3] == ["trial_id", "state", "status"]
@@ -82,7 +85,7 @@ def test_the_breaking_line_in_numbers_is_that_of_each_pair_of_axes(files: dict[s
     assert [label for label, entry in menu.items() if entry["default"]] == ["beta across, epsilon up"]
 
 
-def test_the_picture_of_examples_shows_one_trial_and_names_it(files: dict[str, bytes], whole: Report) -> None:
+def test_the_picture_of_examples_shows_one_trial_and_names_it(files: dict[str, bytes], whole: Findings) -> None:
     text = files["examples.svg"].decode()
     (trial,) = [row for row in whole.rows if f"trial {row['trial_id']}" in text]
     assert trial["state"] == "co"
@@ -104,10 +107,10 @@ def test_a_whole_sweep_is_not_called_partial(files: dict[str, bytes]) -> None:
 
 def test_a_partial_sweep_says_so_on_the_page_and_in_the_figures_and_makes_the_same_files_again(store: Store) -> None:
     write_sweep(store, keep=5)
-    files = make_report(store, "made").files()
+    files = report_files(make_findings(store, "made"))
     assert "<b>Partial:</b> 5 of 24 trials so far" in files["report.html"].decode()
     assert b"5 of 24 trials so far" in files["phase.svg"]
-    assert make_report(store, "made").files() == files
+    assert report_files(make_findings(store, "made")) == files
 
 
 def test_the_page_says_how_many_images_the_trials_were_trained_and_measured_on(store: Store) -> None:

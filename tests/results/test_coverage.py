@@ -9,8 +9,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from cosweep.analysis.findings import Findings, definition_text, make_findings
+from cosweep.report.files import report_files, write_report
 from cosweep.report.page import page
-from cosweep.report.report import Report, definition_text, make_report, write_report
 from cosweep.results.compaction import compact_sweep
 from cosweep.results.coverage import Coverage, covered, lost_trials
 from cosweep.results.query import to_parquet
@@ -114,16 +115,16 @@ def test_a_row_that_cannot_be_read_is_a_bad_file_and_not_missing(store: Store) -
 def plain(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reports without page and figures, which take seconds; the larger ones have effects."""
 
-    def files(report: Report) -> dict[str, bytes]:
+    def files(report: Findings) -> dict[str, bytes]:
         effects = {"effects.csv": b"effects"} if len(report.rows) > 2 else {}
         return {"report.html": b"page", "trials.parquet": to_parquet(report.trials), **effects}
 
-    monkeypatch.setattr(Report, "files", files)
+    monkeypatch.setattr("tests.results.test_coverage.report_files", files)
 
 
-def write(store: Store) -> Report:
-    report = make_report(store, "made")
-    write_report(store, report, report.files())
+def write(store: Store) -> Findings:
+    report = make_findings(store, "made")
+    write_report(store, report, report_files(report))
     return report
 
 
@@ -134,7 +135,7 @@ def ids_in(store: Store, folder: str) -> list[str]:
 
 @pytest.mark.usefixtures("plain")
 def test_a_narrower_report_keeps_the_wider_one_beside_it(store: Store) -> None:
-    wide = write(store).files()
+    wide = report_files(write(store))
     assert "effects.csv" in wide
     ids = narrow(store, 2)
     report = write(store)
@@ -143,7 +144,7 @@ def test_a_narrower_report_keeps_the_wider_one_beside_it(store: Store) -> None:
     assert ids_in(store, "") == ids
     assert "effects.csv" not in store.files.names("reports/made")
     assert f"reports/made/{kept}" in report.earlier_notes[1]
-    assert make_report(store, "made").earlier_notes == report.earlier_notes
+    assert make_findings(store, "made").earlier_notes == report.earlier_notes
 
 
 @pytest.mark.usefixtures("plain")
@@ -166,7 +167,7 @@ def test_the_same_two_definitions_in_turn_keep_one_report_each(store: Store) -> 
         store.write_sweep("made", {**record, "trial_ids": chosen})
         write(store)
     assert len(store.files.folders("reports/made")) == 2
-    (_, note) = make_report(store, "made").earlier_notes
+    (_, note) = make_findings(store, "made").earlier_notes
     assert note.count("reports/made/") == 1  # the other one is the report itself
 
 
@@ -174,7 +175,7 @@ def test_the_page_names_what_is_missing_left_out_and_in_doubt_and_shows_what_was
     narrow(store, 3, overrides=["space.seed.grid=[0]", "trial.seed=</pre>"])
     gone = remove(store, 1, "trials")
     remove(store, 2, "curves")
-    text = page(make_report(store, "made"), {}).decode()
+    text = page(make_findings(store, "made"), {}).decode()
     assert f"1 of 3 trials of made ({gone}) left results before" in text
     assert "5 earlier results of this name are not part of this definition" in text
     assert f"trial {2:012x}: the curve has 0 probes where 12 were written" in text
@@ -193,7 +194,7 @@ def test_a_definition_is_told_as_it_was_run() -> None:
 def test_a_report_tells_some_of_the_curves_in_doubt_and_counts_the_others(store: Store) -> None:
     for number in range(8):
         remove(store, number, "curves")
-    report = make_report(store, "made")
+    report = make_findings(store, "made")
     *first, more = report.doubts
     assert ["the curve has 0 probes where 12 were written" in doubt for doubt in first] == [True] * 5
     assert more == "3 more curves are in doubt"

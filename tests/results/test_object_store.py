@@ -14,9 +14,9 @@ import pytest
 from typer.testing import CliRunner
 
 import cosweep
+from cosweep.analysis.findings import make_findings
 from cosweep.cli.commands import app
 from cosweep.errors import CosweepError
-from cosweep.report.report import make_report
 from cosweep.results import compaction
 from cosweep.results.buckets import ObjectFiles
 from cosweep.results.compaction import compact_sweep
@@ -73,7 +73,7 @@ def test_trials_in_a_bucket_read_as_on_a_disk(store: Store, tmp_path: Path) -> N
 def test_queries_and_reports_read_a_bucket(store: Store, address: str) -> None:
     assert run_query(store, "SELECT count(*) AS n FROM curves").to_pylist() == [{"n": 6}]
     assert cosweep.open_results(address, sweep="s").trials.filter("co").select("trial_id").fetchall() == [("b",)]
-    assert make_report(Store(address), "s").trials.num_rows == 3
+    assert make_findings(Store(address), "s").trials.num_rows == 3
 
 
 def test_compaction_in_a_bucket_keeps_the_rows(store: Store) -> None:

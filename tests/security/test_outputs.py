@@ -14,7 +14,8 @@ import pyarrow as pa
 import pytest
 from rich.console import Console
 
-from cosweep.report.report import make_report, write_report
+from cosweep.analysis.findings import make_findings
+from cosweep.report.files import report_files, write_report
 from cosweep.results.query import to_csv
 from cosweep.results.store import Store
 from cosweep.terminal import SafeConsole
@@ -93,8 +94,8 @@ def scripted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store.write_sweep(
         "made", {**record, "axes": axes, "trial_ids": ids, "space": space, "source": source, "command": SCRIPT}
     )
-    made = make_report(store, "made")
-    write_report(store, made, made.files())
+    made = make_findings(store, "made")
+    write_report(store, made, report_files(made))
     return folder / "reports/made/report.html"
 
 

@@ -14,9 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
+from cosweep.analysis.findings import make_findings
 from cosweep.cli.commands import app
 from cosweep.errors import CosweepError
-from cosweep.report.report import make_report, write_report
+from cosweep.report.files import report_files, write_report
 from cosweep.results.compaction import compact_sweep
 from cosweep.results.query import run_query
 from cosweep.results.schema import TABLES, table_from_rows
@@ -81,8 +82,8 @@ def test_a_linked_file_is_replaced_not_followed(store: Store, tmp_path: Path) ->
     page = tmp_path / "results/reports/made/report.html"
     page.parent.mkdir(parents=True)
     page.symlink_to(mine)
-    made = make_report(store, "made")
-    write_report(store, made, made.files())
+    made = make_findings(store, "made")
+    write_report(store, made, report_files(made))
     assert mine.read_text() == "mine"
     assert not page.is_symlink()
 
@@ -319,7 +320,7 @@ def test_a_mark_of_the_store_that_says_no_version_is_one_message(store: Store, t
 @pytest.mark.parametrize("axis", ["finished_at", "robust_acc", "error", "trial_id", "nowhere"])
 def test_an_axis_of_a_record_that_no_space_has_is_passed_over(store: Store, axis: str) -> None:
     store.write_sweep("made", {**good_record(store), "axes": [axis, "beta"]})
-    report = make_report(store, "made")
+    report = make_findings(store, "made")
     assert [found.name for found in report.space] == ["beta"]
     assert len(report.diagrams) == 1
 
@@ -332,7 +333,7 @@ def test_interventions_of_other_types_have_no_effects(store: Store, intervention
     for row in store.trials().to_pylist():
         own = {name: value for name, value in row.items() if name != "sweep"}
         store.write_trial("made", {**own, "spec_json": spec}, curve())
-    assert make_report(store, "made").effects == []
+    assert make_findings(store, "made").effects == []
 
 
 @pytest.mark.parametrize("text", ["[]", "5", "null", "[" * 100_000, '{"trial_ids": [}', '"\\ud800"'])

@@ -11,7 +11,6 @@ from rich.console import Console
 
 from cosweep.definition.search_space import parse_sweep
 from cosweep.definition.sweep import Sweep
-from cosweep.report.report import Report
 from cosweep.results.store import Store
 from cosweep.specs import canonical_json
 from cosweep.sweep.earlier import why_not_counted
@@ -82,7 +81,7 @@ def test_a_row_of_another_hand_is_no_twin(store: Store) -> None:
 
 
 def test_a_run_keeps_which_trials_have_finished(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Report, "files", lambda self: {})
+    monkeypatch.setattr("cosweep.sweep.run.report_files", lambda findings: {})
     sweep = sweep_of()
     first, second, third = (spec.trial_id for spec in sweep.trials)
     _begin(sweep, store, None, {first: {}})

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from cosweep.report.report import Report, make_report
+from cosweep.analysis.findings import Findings, make_findings
 from cosweep.results.schema import TRIAL_COLUMNS
 from cosweep.results.store import Store
 from cosweep.tracking.entries import Entry, thinned, trial_entry
@@ -144,9 +144,9 @@ def test_links_open_the_views_and_the_report() -> None:
     assert "viewStateShareKey" not in sweep_links("http://localhost:5000", "3", None)["trials"]
 
 
-def report(store: Store, **options: Any) -> Report:
+def report(store: Store, **options: Any) -> Findings:
     write_sweep(store, **options)
-    return make_report(store, "made")
+    return make_findings(store, "made")
 
 
 def test_the_summary_counts_and_names_the_end(tmp_path: Any) -> None:

@@ -16,8 +16,8 @@ import pytest
 from mlflow import MlflowClient
 from rich.console import Console
 
+from cosweep.analysis.findings import make_findings
 from cosweep.errors import CosweepError
-from cosweep.report.report import Report, make_report
 from cosweep.results.store import Store
 from cosweep.tracking.pages import VIEW_TAG, Summary
 from cosweep.tracking.runs import SweepRuns
@@ -41,7 +41,7 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def plain(monkeypatch: pytest.MonkeyPatch) -> None:
     """No address from outside, and no figures, which take seconds to draw."""
-    monkeypatch.setattr(Report, "files", lambda self: {"report.html": b"page"})
+    monkeypatch.setattr("cosweep.tracking.tracker.report_files", lambda findings: {"report.html": b"page"})
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
 
@@ -237,7 +237,7 @@ def test_a_database_that_is_locked_misses_nothing_and_one_that_is_lost_is_told_a
     database.unlink()
     for trial_id in trials[2:]:
         tracker.trial_finished(trial_id)
-    assert tracker.finish(make_report(store, "made"), {"report.html": b"page"}, 30.0) == 6
+    assert tracker.finish(make_findings(store, "made"), {"report.html": b"page"}, 30.0) == 6
     assert "attempt to write a readonly database" in tracker.problem
     shutil.copy(empty_database, database)
     assert sync_sweep(store, "made")[1] == 8
@@ -291,7 +291,7 @@ def test_a_sweep_without_a_folder_of_its_own_needs_an_address(store: Store, monk
 @pytest.mark.integration
 def test_the_tracker_logs_from_a_process_of_its_own(store: Store) -> None:
     tracker = Tracker(store, "made", uri_of(store))
-    report = make_report(store, "made")
+    report = make_findings(store, "made")
     tracker.catch_up(["000000000000", "000000000001"])
     tracker.trial_finished("000000000002")
     assert tracker.finish(report, {"report.html": b"page"}, 60) == 0
@@ -306,7 +306,7 @@ def test_the_tracker_tells_what_it_missed(store: Store) -> None:
     tracker = Tracker(store, "made", uri_of(store))
     tracker.trial_finished("000000000000")
     tracker.trial_finished("nowhere")
-    assert tracker.finish(make_report(store, "made"), {}, 60) == 1
+    assert tracker.finish(make_findings(store, "made"), {}, 60) == 1
     assert "no row of trial nowhere" in tracker.problem
 
 
@@ -321,13 +321,13 @@ def test_what_failed_is_tried_again_at_the_end(store: Store, monkeypatch: pytest
     wait_for(lambda: len(tracker._answers.found) == 3)
     assert "DatabaseError" in tracker._answers.found[1]
     database.write_bytes(kept)
-    assert tracker.finish(make_report(store, "made"), {}, 60) == 0
+    assert tracker.finish(make_findings(store, "made"), {}, 60) == 0
     assert tracker.problem == ""
     assert len(children(store)) == 8
 
 
 def test_a_tracker_that_died_or_is_stuck_does_not_hold_the_sweep(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    report = make_report(store, "made")
+    report = make_findings(store, "made")
     dead = Tracker(store, "made", uri_of(store))
     dead._writer.kill()
     dead._writer.wait()
@@ -365,5 +365,5 @@ def test_the_summary_can_be_logged_before_any_trial(store: Store) -> None:
     write_sweep(store, "none", keep=0)
     runs = SweepRuns(store, "none", uri_of(store))
     runs.begin(START)
-    runs.log_summary(Summary.of(make_report(store, "none")), {})
+    runs.log_summary(Summary.of(make_findings(store, "none")), {})
     assert MlflowClient(uri_of(store)).get_run(str(runs.parent_id)).info.status == "KILLED"

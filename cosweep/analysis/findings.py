@@ -1,4 +1,4 @@
-"""What a sweep found: its figures, its tables, and the page that shows them."""
+"""What a sweep found, as data: its trials, its phase diagrams, its effects and its tables."""
 
 from __future__ import annotations
 
@@ -15,21 +15,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from cosweep.analysis.breaking_points import (
-    Axis,
-    PhaseDiagram,
-    clear,
-    default_axes,
-    phase_diagrams,
-    phase_rows,
-    space_axes,
-)
+from cosweep.analysis.breaking_points import PhaseDiagram, phase_diagrams, phase_rows
+from cosweep.analysis.columns import SweptColumn, default_axes, swept_columns
 from cosweep.analysis.effects import Effect, effect_rows, effects, outer_columns
 from cosweep.analysis.proportions import wilson
 from cosweep.analysis.survival import onset_groups, survival, survival_rows
+from cosweep.analysis.values import is_conclusive
 from cosweep.metrics import TrialStatus
 from cosweep.results.coverage import Coverage, covered
-from cosweep.results.query import to_csv, to_parquet
 from cosweep.results.schema import OUTCOME_COLUMNS
 from cosweep.results.store import BadFile, Store
 from cosweep.wording import counted
@@ -46,7 +39,7 @@ _QUESTION = re.compile(r"^#\s*Question:\s*(.*?)(?:\s{2,}Answer:.*)?$", re.MULTIL
 
 
 @dataclass(frozen=True)
-class Report:
+class Findings:
     """A sweep's outcome.
 
     Attributes:
@@ -126,9 +119,9 @@ class Report:
         return [row for row in self.rows if (row["robust_zero_grad_share"] or 0) >= MANY_WITHOUT_GRADIENT]
 
     @cached_property
-    def space(self) -> tuple[Axis, ...]:
+    def space(self) -> tuple[SweptColumn, ...]:
         """What the space varies."""
-        return space_axes(self.rows, self.record["axes"]) if len(self.failed) < len(self.rows) else ()
+        return swept_columns(self.rows, self.record["axes"]) if len(self.failed) < len(self.rows) else ()
 
     @cached_property
     def diagrams(self) -> list[PhaseDiagram]:
@@ -159,7 +152,7 @@ class Report:
 
     def summary(self) -> dict[str, float]:
         """Counts and medians over the trials, for MLflow's parent run."""
-        said = [row for row in self.rows if clear(row)]
+        said = [row for row in self.rows if is_conclusive(row)]
         steps = [row["co_step"] for row in said if row["co"]]
         numbers: dict[str, float] = {"trials": len(self.rows), "failed": len(self.failed), "co": len(steps)}
         if said:
@@ -184,48 +177,6 @@ class Report:
         }
         return {name: table for name, table in tables.items() if table.num_columns}
 
-    def figures(self) -> dict[str, bytes]:
-        """File name to PNG or SVG."""
-        from cosweep.report.curve_figures import ablations_figure, curves_figure
-        from cosweep.report.examples import examples_figure, examples_title, trials_with_examples
-        from cosweep.report.figures import image_files, phase_figure, survival_figure
-
-        partial = f" ({self.partial})" if self.partial else ""
-        axis = self.space[0].name if self.space else None
-        onset = [survival(label, *group) for label, group in onset_groups(self.rows, axis).items()]
-        examples = [
-            examples_figure(trial, kept, f"{self.sweep}: {examples_title(trial, [axis.name for axis in self.space])}")
-            for trial, kept in trials_with_examples(self.rows, self.snapshots.to_pylist(), 1)
-        ]
-        title = f"{self.sweep}: trials with CO, and median breaking point{partial}"
-        axes = self.record["axes"]
-        return {
-            **image_files("phase", phase_figure(self.diagrams, title)),
-            **image_files("onset", survival_figure(onset, f"{self.sweep}: when training breaks{partial}")),
-            **image_files(
-                "curves", curves_figure(self.rows, self.curves, axes, f"{self.sweep}: median over trials{partial}")
-            ),
-            **image_files("ablations", ablations_figure(self.rows, axes, f"{self.sweep}: mean over trials{partial}")),
-            **(image_files("examples", examples[0]) if examples else {}),
-        }
-
-    def files(self) -> dict[str, bytes]:
-        """File name to content: the page, figures as PNG and SVG, tables as CSV and Parquet."""
-        import matplotlib
-
-        from cosweep.report.page import page
-
-        with matplotlib.rc_context({"text.parse_math": False}):  # a dollar in a name of the user's is a dollar
-            figures = self.figures()
-            html = page(self, figures)
-        tables = self.tables()
-        return {
-            "report.html": html,
-            **figures,
-            **{f"{name}.csv": to_csv(table) for name, table in tables.items()},
-            **{f"{name}.parquet": to_parquet(table) for name, table in tables.items()},
-        }
-
 
 def _table(rows: Iterator[dict[str, Any]] | Sequence[dict[str, Any]]) -> pa.Table:
     """Table of rows that need not all have every column; without columns if there is no row."""
@@ -234,8 +185,8 @@ def _table(rows: Iterator[dict[str, Any]] | Sequence[dict[str, Any]]) -> pa.Tabl
     return pa.table({name: [row.get(name) for row in found] for name in names})
 
 
-def make_report(store: Store, sweep: str, record: dict[str, Any] | None = None) -> Report:
-    """Report of the trials that a sweep's definition asks for and that have finished so far.
+def make_findings(store: Store, sweep: str, record: dict[str, Any] | None = None) -> Findings:
+    """Findings of the trials that a sweep's definition asks for and that have finished so far.
 
     Args:
         store: Where they are.
@@ -251,7 +202,7 @@ def make_report(store: Store, sweep: str, record: dict[str, Any] | None = None) 
     record = {**record, "axes": [name for name in record["axes"] if _can_vary(trials.schema, name)]}
     curves, snapshots = (_of(table, trials["trial_id"]) for table in (store.curves(sweep), store.snapshots(sweep)))
     aside, replaces = _earlier_reports(store, sweep, set(trials["trial_id"].to_pylist()))
-    return Report(sweep, trials, curves, snapshots, record, tuple(store.bad_files), coverage, aside, replaces)
+    return Findings(sweep, trials, curves, snapshots, record, tuple(store.bad_files), coverage, aside, replaces)
 
 
 def _earlier_reports(store: Store, sweep: str, trial_ids: Set[str]) -> tuple[tuple[str, ...], int]:
@@ -299,21 +250,3 @@ def definition_text(record: Mapping[str, Any]) -> str:
     source: str = record.get("source", "")
     changes = [f"# --set {' '.join(change.split())}" for change in record.get("overrides", ())]
     return "\n".join([*changes, source]) if source else ""
-
-
-def write_report(store: Store, report: Report, files: Mapping[str, bytes]) -> None:
-    """Write the files of a report below ``reports/NAME``, and remove those of an earlier one.
-
-    What lies there of a report with trials that this one leaves out is kept in a folder beside them.
-    """
-    folder = f"reports/{report.sweep}"
-    if report.replaces:
-        for name in store.files.names(folder):
-            if name.endswith(_OURS):
-                store.write_bytes(f"{folder}/{report.aside[0]}/{name}", store.files.read(f"{folder}/{name}"))
-    # By its table the next report knows what lies there: first, so that nothing new is taken for the report kept aside.
-    for name in sorted(files, key=lambda name: name != "trials.parquet"):
-        store.write_bytes(f"{folder}/{name}", files[name])
-    for old in store.files.names(folder).keys() - files.keys():
-        if old.endswith(_OURS):  # of an earlier report; others are not ours
-            store.files.delete(f"{folder}/{old}")
