@@ -25,10 +25,10 @@ import psutil
 from mlflow_logging import mlflow
 from rich.console import Console
 from rich.table import Table
+from simulation import SimulatedRun
 
 from cosweep.definition.search_space import parse_sweep
 from cosweep.sweep import run
-from cosweep.sweep.simulation import SimulatedRun
 
 SWEEP = "scale"
 POLL_SECONDS = 0.2

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import secrets
-import signal
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,34 +34,6 @@ def private_cluster() -> Iterator[dict[str, Any]]:
     # Ray lets every user write to its folders, the temporary one included; the one around it lets none in.
     with scratch_folder(_SHORT) as folder:
         yield options | {"_temp_dir": f"{folder}/ray"}
-
-
-@contextmanager
-def signals_left_to_us() -> Iterator[None]:
-    """Context in which Ray (2.60) is started so that it takes no signal that ends a sweep.
-
-    Its servers get process groups of their own: a signal to the driver's group, as of a closed terminal, would end them
-    before the driver has wound down. And the driver keeps its own handler of SIGTERM.
-    """
-    from ray._private import services, utils
-
-    start, handle = services.ConsolePopen, utils.set_sigterm_handler
-    services.ConsolePopen = partial(start, process_group=0)
-    utils.set_sigterm_handler = lambda handler: None
-    try:
-        yield
-    finally:
-        services.ConsolePopen, utils.set_sigterm_handler = start, handle
-        signal.signal(
-            signal.SIGTERM, signal.getsignal(signal.SIGTERM)
-        )  # Ray's library has set its own, unseen by Python
-
-
-def keep_keys_out_of_logs() -> None:
-    """Have Tune not copy keys of AWS from the driver into the descriptions of its actors, which Ray logs."""
-    from ray.tune.execution import class_cache
-
-    class_cache.ENV_VARS_TO_PROPAGATE -= {name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")}
 
 
 def close_token_file() -> None:

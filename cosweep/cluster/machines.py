@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, chdir, contextmanager
 from typing import Any, NamedTuple
 
-from cosweep.cluster.local_ray import close_token_file, private_cluster, signals_left_to_us
+from cosweep.cluster.local_ray import close_token_file, private_cluster
+from cosweep.cluster.ray_private import signals_left_to_us
 from cosweep.definition.sweep import GIGABYTE, ResourcesSpec
 from cosweep.errors import CosweepError
 from cosweep.safe_path import NOBODYS_FOLDER, SAFE_PATH

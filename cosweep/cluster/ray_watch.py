@@ -11,6 +11,7 @@ from types import TracebackType
 import psutil
 from rich.console import Console
 
+from cosweep.cluster.ray_private import server_marks
 from cosweep.terminal import SafeConsole
 
 _LOOK_SECONDS = 1.0
@@ -71,18 +72,13 @@ class RayWatch:
 
 def _servers_and_head() -> tuple[dict[str, psutil.Process], str]:
     """Ray's processes on this machine that it cannot lose, by name, and the address of the cluster's head."""
-    from ray._private import worker
-
-    node = worker._global_node
-    marks = {"raylet": f"--raylet_socket_name={node.raylet_socket_name}"}
-    if node.head:  # it was started for the occasion
-        marks["gcs_server"] = f"--session-name={node.session_name}"
+    marks, head = server_marks()
     found = {}
     for process in psutil.process_iter(["name", "cmdline"]):
         name = process.info["name"]
         if name in marks and marks[name] in (process.info["cmdline"] or ()):
             found[name] = process
-    return found, str(node.gcs_address)
+    return found, head
 
 
 def has_ended(process: psutil.Process) -> bool:

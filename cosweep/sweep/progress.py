@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
 from cosweep.redaction import redacted
+from cosweep.worker.events import Event
 
 _LINE_SECONDS = 15.0
 
@@ -24,7 +24,7 @@ class Tally:
         earlier: Trials that were done before this run.
         broken: Trials in which CO was found, running ones included.
         failed: Trials that failed.
-        running: Fraction done of each running trial, by Tune's id.
+        running: Fraction done of each running trial, by its id.
         started: Monotonic time at which this run began.
     """
 
@@ -37,16 +37,24 @@ class Tally:
     started: float = field(default_factory=time.monotonic)
     _seen_broken: set[str] = field(default_factory=set)
 
-    def report(self, trial: str, result: dict[str, Any]) -> None:
-        """A report of a running trial."""
-        self.running[trial] = float(result.get("trained", 0.0))
-        if result.get("co") and trial not in self._seen_broken:
-            self._seen_broken.add(trial)
+    def start(self, trial_id: str) -> None:
+        """A worker was given a trial."""
+        self.running[trial_id] = 0.0
+
+    def hear(self, trial_id: str, event: Event) -> None:
+        """A worker reported on a trial."""
+        if event.trained is not None:
+            self.running[trial_id] = event.trained
+        if event.co and trial_id not in self._seen_broken:
+            self._seen_broken.add(trial_id)
             self.broken += 1
 
-    def finish(self, trial: str, *, failed: bool) -> None:
-        """A trial ended."""
-        self.running.pop(trial, None)
+    def stop(self, trial_id: str) -> None:
+        """A worker has left a trial, however that ended."""
+        self.running.pop(trial_id, None)
+
+    def finish(self, *, failed: bool) -> None:
+        """A trial has its row."""
         self.done += 1
         self.failed += failed
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Any
 
+from cosweep.cluster.ray_private import end_trials
 from cosweep.errors import CosweepError
 from cosweep.results.files import BusyError
 from cosweep.results.store import Store
@@ -59,7 +58,7 @@ class Pulse:
             act()
         except BusyError as error:
             self.notes.put(f"{error}; this one stops")
-            os.kill(os.getpid(), signal.SIGUSR1)
+            end_trials()
             self._ended.set()
         except (OSError, CosweepError) as error:
             if not self._in_trouble:

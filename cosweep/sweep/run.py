@@ -35,6 +35,7 @@ from cosweep.results.files import NoLocksError
 from cosweep.results.store import Store
 from cosweep.sweep.earlier import why_not_counted
 from cosweep.sweep.progress import ProgressDisplay, Tally, format_seconds
+from cosweep.sweep.queue import TrialQueue
 from cosweep.sweep.stops import Stops
 from cosweep.sweep.work import Work
 from cosweep.tracking.tracker import Tracker, tracking_uri, uri_to_keep
@@ -119,8 +120,7 @@ def run_sweep(
     store.check_writable()
     with console.status("loading data"):
         datasets = load_datasets(sweep.trials, sweep.resources.workers)
-        mark = "simulated-" if make_run.simulated else ""
-        hashes = {key: mark + dataset.fingerprint() for key, dataset in datasets.items()}
+        hashes = {key: make_run.data_hash(dataset) for key, dataset in datasets.items()}
     for text in [text for dataset in datasets.values() for text in dataset.notes]:
         console.print(f"[yellow]note:[/] {escape(text)}", soft_wrap=True)
     done = finished_trials(sweep, store)
@@ -216,8 +216,9 @@ def _run_trials(
     )
     broken = sum(bool(row["co"]) for row in done.values())
     tally = Tally(total=total, done=len(done), earlier=len(done), broken=broken)
-    monitor = Monitor(ProgressDisplay(tally, console), work.store, work.sweep, work.hashes, tracker, work.stops)
-    seconds = run_trials(work, left, monitor, still_in)
+    queue = TrialQueue(left)
+    monitor = Monitor(ProgressDisplay(tally, console), queue, work.store, work.sweep, work.hashes, tracker, work.stops)
+    seconds = run_trials(work, queue, monitor, still_in)
     console.print(f"trials ended after {format_seconds(seconds)}", highlight=False)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
+
+from cosweep.cluster.ray_private import end_trials, trials_can_be_ended
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -41,19 +42,18 @@ class Stops:
 
     @contextmanager
     def giving_up(self) -> Iterator[None]:
-        """Context in which the first signal ends Tune, which listens to SIGUSR1, with running trials given up."""
-        before = signal.signal(signal.SIGUSR1, lambda *_: None)  # until Tune takes it, it would end the process
-        self._trials_run = True
-        try:
-            yield
-        finally:
-            self._trials_run = False
-            signal.signal(signal.SIGUSR1, before)
+        """Context in which the first signal has Tune give up the trials that run."""
+        with trials_can_be_ended():
+            self._trials_run = True
+            try:
+                yield
+            finally:
+                self._trials_run = False
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         is_first, self.asked = not self.asked, self.asked or signal.Signals(number).name
         if is_first and self._trials_run:
-            os.kill(os.getpid(), signal.SIGUSR1)
+            end_trials()
         elif is_first or number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.SIG_DFL)  # one more ends the process, should this take long
             raise KeyboardInterrupt

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 
@@ -63,12 +63,9 @@ class TrialRun:
         total_steps: Steps of a trial that is not stopped.
         steps_per_epoch: Batches in an epoch.
         box: Range of pixels that the attacks kept to; None before it is known.
-        examples: How many images it was given; None before they are loaded, and if it is simulated.
+        examples: How many images it was given; None before they are loaded.
         curve: The probes so far.
-        simulated: Whether the probes come from elsewhere than a training; rows say so.
     """
-
-    simulated: ClassVar[bool] = False
 
     def __init__(
         self, spec: TrialSpec, device: torch.device, dataset: Dataset | None = None, workers: Workers = ALONE
@@ -92,6 +89,16 @@ class TrialRun:
         self.curve: list[ProbeMetrics] = []
         self._resumed: dict[str, Any] | None = None
         self._replay: Replay | None = None
+
+    @property
+    def device_name(self) -> str:
+        """What the row says of the device."""
+        return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
+
+    @staticmethod
+    def data_hash(dataset: Dataset) -> str:
+        """What the row says of the images: trials with another hash are not carried on from."""
+        return dataset.fingerprint()
 
     def state(self) -> dict[str, Any]:
         """All that another process needs to carry on from the last probe, as tensors and plain values.
@@ -146,7 +153,7 @@ class TrialRun:
         self.total_steps, self.steps_per_epoch = trainer.total_steps, trainer.steps_per_epoch
         replay = self._replay = Replay(trainer, prober, detector)
         if self._resumed is not None:
-            replay.resume(self._resumed, self.curve, self.verdict)
+            replay.resume(self._resumed, self.curve)
         while self.status is None:
             due = min(spec.probe.every - trainer.step % spec.probe.every, trainer.total_steps - trainer.step)
             with self.timings.measure("train_seconds"):
@@ -188,17 +195,16 @@ class TrialRun:
             self.snapshots.append(Snapshot(moment, trainer.step, int(number), int(label), list(data.shape), *pixels))
 
     def _judge(self, probe: ProbeMetrics, detector: Detector, replay: Replay, *, last: bool) -> None:
-        found_before = detector.verdict.co
-        detector.update(probe)
+        found = detector.update(probe)
         if not math.isfinite(probe.train_loss):
-            detector.verdict = replace(detector.verdict, state=TrialState.DIVERGED)
-        if detector.verdict.co and not found_before:
-            detector.verdict = replay.refine(detector.verdict)
-        elif not detector.verdict.co:
+            found = replace(found, state=TrialState.DIVERGED)
+        if self.verdict.co:  # the breaking point stays as the replay found it
+            self.verdict = replace(self.verdict, state=found.state)
+        elif found.co:
+            self.verdict = replay.refine(found)
+        else:
             replay.remember()
-            if last and detector.suspect:
-                detector.verdict = replay.settle()
-        self.verdict = detector.verdict
+            self.verdict = replay.settle(found) if last and detector.suspect else found
 
     def _decide(self, probe: ProbeMetrics) -> None:
         after = self.spec.stop.co.after_steps
@@ -250,13 +256,12 @@ class Replay:
         self.healthy: dict[str, Any] = trainer.snapshot()
         self.onset: tuple[int, str] | None = None
 
-    def resume(self, state: dict[str, Any], curve: Sequence[ProbeMetrics], verdict: Verdict) -> None:
+    def resume(self, state: dict[str, Any], curve: Sequence[ProbeMetrics]) -> None:
         """Put trainer and detector where a state says they were after a curve's last probe."""
         self.trainer.restore(state["trainer"])
         self.healthy, self.onset = state["healthy"], state["onset"]
         for probe in curve:
             self.detector.update(probe)
-        self.detector.verdict = verdict  # to the step, as an earlier replay found it
 
     def remember(self) -> None:
         """Keep the state at a healthy probe, or the trace to retrace at the first suspect one."""
@@ -294,15 +299,16 @@ class Replay:
         self.trainer.restore(present)
         return replace(verdict, co_step=first)
 
-    def settle(self) -> Verdict:
+    def settle(self, undecided: Verdict) -> Verdict:
         """Verdict on a training that ends under suspicion, with too few probes left to confirm it.
 
-        The replay's probes count with the others: CO if as many in a row look collapsed as a verdict takes.
+        The replay's probes count with the others: CO if as many in a row look collapsed as a verdict takes, else the
+        ``undecided`` verdict stays.
         """
-        before, suspects = self.detector.verdict, self.detector.suspects
+        suspects = self.detector.suspects
         refined = self.refine(self.detector.provisional())
         dense = (refined.co_step_high or 0) - (refined.co_step or 0)
-        return refined if suspects + dense >= self.detector.confirm else before
+        return refined if suspects + dense >= self.detector.confirm else undecided
 
 
 class ReplayError(CosweepError):

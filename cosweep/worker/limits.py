@@ -7,7 +7,6 @@ import gc
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 
 import psutil
 import torch
@@ -20,24 +19,6 @@ _GROWTH_GIGABYTES = 2.0  # starting CUDA alone may take one
 _GARBAGE_GIGABYTES = 0.5  # looking for garbage takes 0.12 s, as much as all else between two trials
 _GPU_PATIENCE_SECONDS = 60.0
 _GPU_SLACK = 0.5  # contexts of other trials' processes take some of each share
-
-
-class Word(StrEnum):
-    """What a worker reports of a trial that has not ended.
-
-    Attributes:
-        RUNNING: It is being trained or evaluated.
-        HELD: It has not begun, since the results location gives trouble.
-        WAITING: It has ended, and its rows cannot be written yet.
-        OUT_OF_MEMORY: It did not fit beside others; it is to run again, alone.
-        RETIRING: It has not begun: the process holds memory of earlier trials, and ends to give it back.
-    """
-
-    RUNNING = "running"
-    HELD = "held"
-    WAITING = "waiting"
-    OUT_OF_MEMORY = "out_of_memory"
-    RETIRING = "retiring"
 
 
 class MemoryLimitError(CosweepError):

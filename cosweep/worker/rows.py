@@ -41,7 +41,7 @@ def finished_row(run: TrialRun, data_hash: str, started_at: datetime) -> Row:
         "box_high": run.box.high if run.box else None,
         **vars(run.timings),
         "error": run.error,
-        **({"device": "simulated"} if run.simulated else {}),
+        "device": run.device_name,
     }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -11,18 +10,18 @@ from typing import Any
 import ray
 import torch
 from ray import train, tune
-from ray.exceptions import RayError
-from ray.train.torch import TorchConfig, TorchTrainer, get_device
-from ray.train.torch.config import _TorchBackend
+from ray.train.torch import TorchTrainer, get_device
 from ray.tune.integration.ray_train import TuneReportCallback
 
+from cosweep.cluster.ray_private import torch_config
 from cosweep.cluster.scratch import scratch_folder
 from cosweep.parallel import Workers
-from cosweep.sweep.config import spec_of
 from cosweep.training import TrialRun, TrialSpec
-from cosweep.worker.limits import Word, claim_gpu_share, is_out_of_memory, time_limit
+from cosweep.worker.assignment import Assignment
+from cosweep.worker.events import Event, Phase
+from cosweep.worker.limits import claim_gpu_share, is_out_of_memory, time_limit
 from cosweep.worker.rows import error_text, failed_row, finished_row
-from cosweep.worker.run_trial import Ended, Setting, checkpoints_of, declined, end, follow, progress, train_trial
+from cosweep.worker.run_trial import Ended, Setting, checkpoints_of, end, follow, has_ended, report, train_trial
 
 COLLECTIVE_SECONDS = 600
 """After this long without an answer of the others a worker gives the trial up."""
@@ -89,9 +88,10 @@ def train_parallel_trial(config: Mapping[str, Any], *, setting: Setting) -> None
 
     What becomes of an exception, or of a worker process that dies, is as with ``train_trial``.
     """
-    if declined(config, setting):
+    assignment = Assignment.from_config(config)
+    if has_ended(assignment, setting):
         return
-    spec = spec_of(config)
+    spec = assignment.spec
     order = Order(spec.to_dict(), setting, datetime.now(UTC))
     try:
         ended = _have_trained(order)
@@ -100,25 +100,10 @@ def train_parallel_trial(config: Mapping[str, Any], *, setting: Setting) -> None
         if error is None:
             raise
         if error.out_of_memory and not setting.is_alone:
-            tune.report({"status": Word.OUT_OF_MEMORY, "problem": str(error)})
+            report(Event(Phase.OUT_OF_MEMORY, str(error)))
             return
         ended = error.ended
     end(setting, ended, checkpoints_of(setting, spec))
-
-
-class _Backend(_TorchBackend):  # type: ignore[misc]
-    """Ray's own; what goes wrong in ending dead workers must not end it before their reservation is given back."""
-
-    def on_shutdown(self, worker_group: Any, backend_config: Any) -> None:
-        with suppress(RayError):  # Ray Train (2.60) itself suppresses some, and not that it ended them for memory
-            super().on_shutdown(worker_group, backend_config)
-
-
-@dataclass
-class _Config(TorchConfig):  # type: ignore[misc]
-    @property
-    def backend_cls(self) -> type[_Backend]:
-        return _Backend
 
 
 def _have_trained(order: Order) -> Ended:
@@ -127,7 +112,7 @@ def _have_trained(order: Order) -> Ended:
         result = TorchTrainer(
             _train,
             train_loop_config={"order": order},
-            torch_config=_Config(timeout_s=COLLECTIVE_SECONDS),
+            torch_config=torch_config(COLLECTIVE_SECONDS),
             scaling_config=_scaling(order.setting),
             run_config=train.RunConfig(
                 name="trial",
@@ -160,18 +145,23 @@ def _train(config: dict[str, Order]) -> Ended:
     run = TrialRun(spec, get_device(), ray.get(reference), Workers.of_process_group())
     checkpoints = checkpoints_of(setting, spec)
     try:
-        train.report(progress(run))
+        _report(Event.of(run))
         with time_limit(resources.time_limit):
             claim_gpu_share(resources.gpu)
             told = checkpoints.resume(run)
             _check_same_step(run)
             if run.workers.any(bool(told), run.device):
-                train.report(progress(run) | {"problem": told})
-            follow(run, checkpoints, resources, train.report)
+                _report(Event.of(run, problem=told))
+            follow(run, checkpoints, resources, _report)
         row = finished_row(run, data_hash, order.started_at)
     except Exception as error:
         raise WorkerError.of(error, run, data_hash, order.started_at) from error
     return Ended.of(run, row)
+
+
+def _report(event: Event) -> None:
+    """Tell the trial's process, by Ray Train, which hands it on to Tune."""
+    train.report(event.to_dict())
 
 
 def _check_same_step(run: TrialRun) -> None:

@@ -19,10 +19,11 @@ from cosweep.definition.sweep import GIGABYTE, ResourcesSpec
 from cosweep.errors import CosweepError
 from cosweep.metrics import TrialStatus
 from cosweep.results.store import Store
-from cosweep.sweep.config import ENDED, spec_of
 from cosweep.training import TrialRun, TrialSpec
+from cosweep.worker.assignment import Assignment
 from cosweep.worker.checkpoints import Checkpoints
-from cosweep.worker.limits import Growth, Word, check_memory, claim_gpu_share, is_out_of_memory, time_limit
+from cosweep.worker.events import Event, Phase
+from cosweep.worker.limits import Growth, check_memory, claim_gpu_share, is_out_of_memory, time_limit
 from cosweep.worker.rows import Row, failed_row, finished_row
 
 REPORT_SECONDS = 5.0
@@ -84,19 +85,19 @@ class Ended:
     Attributes:
         row: Of ``trials``.
         curve, snapshots: Rows of the other tables.
-        progress: As reported.
+        event: How far it came.
     """
 
     row: Row
     curve: list[dict[str, Any]]
     snapshots: list[dict[str, Any]]
-    progress: dict[str, object]
+    event: Event
 
     @classmethod
     def of(cls, run: TrialRun, row: Row) -> Ended:
         """What a run found."""
         curve = [probe.to_dict() for probe in run.curve]
-        return cls(row, curve, [asdict(snapshot) for snapshot in run.snapshots], progress(run))
+        return cls(row, curve, [asdict(snapshot) for snapshot in run.snapshots], Event.of(run))
 
 
 def train_trial(config: Mapping[str, Any], *, setting: Setting) -> None:
@@ -106,16 +107,17 @@ def train_trial(config: Mapping[str, Any], *, setting: Setting) -> None:
     to Tune, which runs the trial again.
 
     Args:
-        config: ``trial``, with the ``id`` and the ``spec`` of a trial as plain data.
+        config: An :class:`Assignment`, as Tune carries it.
         setting: What all trials share.
     """
     resources = setting.resources
     if excess := _growth.excess():
-        tune.report({"status": Word.RETIRING, "problem": f"its process held {excess:.2g} GB of earlier trials"})
+        report(Event(Phase.RETIRING, f"its process held {excess:.2g} GB of earlier trials"))
         os._exit(1)
-    if declined(config, setting):
+    assignment = Assignment.from_config(config)
+    if has_ended(assignment, setting):
         return
-    spec = spec_of(config)
+    spec = assignment.spec
     # A fixed number of threads: sums over several threads differ in the last bit.
     torch.set_num_threads(max(1, int(resources.cpu)))
     reference, data_hash = setting.datasets[spec.data.load_key]
@@ -124,40 +126,43 @@ def train_trial(config: Mapping[str, Any], *, setting: Setting) -> None:
     started_at = datetime.now(UTC)
     try:
         with time_limit(resources.time_limit):
-            tune.report(progress(run))
+            report(Event.of(run))
             claim_gpu_share(resources.gpu)
             if told := checkpoints.resume(run):
-                tune.report(progress(run) | {"problem": told})
-            follow(run, checkpoints, resources, tune.report, _growth.now)
+                report(Event.of(run, problem=told))
+            follow(run, checkpoints, resources, report, _growth.now)
         row = finished_row(run, data_hash, started_at)
     except Exception as error:
         if is_out_of_memory(error) and not setting.is_alone:
-            tune.report(progress(run) | {"status": Word.OUT_OF_MEMORY, "problem": str(error)})
+            report(Event.of(run, Phase.OUT_OF_MEMORY, str(error)))
             return
         row = failed_row(spec, error, run.device, data_hash, started_at)
     end(setting, Ended.of(run, row), checkpoints)
 
 
-def declined(config: Mapping[str, Any], setting: Setting) -> bool:
-    """Whether a trial needs no worker any more, which is then reported: its row is there, or it was given up.
+def report(event: Event) -> None:
+    """Tell the driver, by Tune."""
+    tune.report(event.to_dict())
+
+
+def has_ended(assignment: Assignment, setting: Setting) -> bool:
+    """Whether a trial has its row already, of which its worker was unable to tell; if so, that is reported now.
 
     Raises:
         OSError, CosweepError: If the results location is not there for long.
     """
-
-    def kept() -> str:
-        return finished_status(_opened(setting), setting.sweep, config["trial"]["id"])
-
-    status = config["trial"].get(ENDED) or _patiently(kept, {"status": Word.HELD})
-    if status:
-        tune.report({"status": status})
-    return bool(status)
+    status = _patiently(
+        lambda: finished_status(_opened(setting), setting.sweep, assignment.trial_id), Event(Phase.HELD)
+    )
+    if status is not None:
+        report(Event(Phase.ENDED, status=status))
+    return status is not None
 
 
-def finished_status(store: Store, sweep: str, trial_id: str) -> str:
-    """How a trial ended well, of which its worker may have been unable to tell; empty if it did not."""
+def finished_status(store: Store, sweep: str, trial_id: str) -> TrialStatus | None:
+    """How a trial ended well; None if it did not."""
     status = store.own_status(sweep, trial_id)
-    return "" if status == TrialStatus.FAILED else status
+    return None if status in ("", TrialStatus.FAILED) else TrialStatus(status)
 
 
 def checkpoints_of(setting: Setting, spec: TrialSpec) -> Checkpoints:
@@ -171,17 +176,17 @@ def end(setting: Setting, ended: Ended, checkpoints: Checkpoints) -> None:
     row = ended.row | {"workers": setting.resources.workers}
     _patiently(
         lambda: _opened(setting).write_trial(setting.sweep, row, ended.curve, ended.snapshots),
-        ended.progress | {"status": Word.WAITING},
+        replace(ended.event, phase=Phase.WAITING),
     )
     checkpoints.remove()
-    tune.report(ended.progress | {"status": ended.row["status"]})
+    report(replace(ended.event, phase=Phase.ENDED, status=TrialStatus(str(ended.row["status"]))))
 
 
 def follow(
     run: TrialRun,
     checkpoints: Checkpoints,
     resources: ResourcesSpec,
-    report: Callable[[dict[str, object]], None],
+    report: Callable[[Event], None],
     earlier_gigabytes: float = 0.0,
 ) -> None:
     """Run the trial to its end; report when the verdict changes, and now and then for the progress."""
@@ -192,7 +197,7 @@ def follow(
         problem = checkpoints.keep(run) if run.workers.rank == 0 else ""
         if run.workers.any(run.verdict.co != verdict.co or due() or bool(problem), run.device):
             verdict = run.verdict
-            report(progress(run) | {"problem": problem})
+            report(Event.of(run, problem=problem))
 
 
 def report_seconds(at_once: float) -> float:
@@ -215,12 +220,12 @@ def _opened(setting: Setting) -> Store:
     return store
 
 
-def _patiently(act: Callable[[], T], word: dict[str, object]) -> T:
+def _patiently(act: Callable[[], T], waits: Event) -> T:
     """Use the results location, and again for some minutes if it gives trouble: a trial costs more than the wait.
 
     Args:
         act: What to do.
-        word: To report while it waits, beside the trouble.
+        waits: To report while it waits, with the trouble.
     """
     began, pause = time.monotonic(), 1.0
     while True:
@@ -229,23 +234,13 @@ def _patiently(act: Callable[[], T], word: dict[str, object]) -> T:
         except (OSError, CosweepError) as error:
             if time.monotonic() - began > STORE_PATIENCE_SECONDS:
                 raise
-            tune.report(word | {"problem": str(error)})
+            report(replace(waits, problem=str(error)))
         time.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
 
-def progress(run: TrialRun) -> dict[str, object]:
-    """How far a trial is, as it is reported."""
-    return {
-        "status": Word.RUNNING,
-        "trained": run.steps / run.total_steps if run.total_steps else 0.0,  # not known before the first probe
-        "co": run.verdict.co,
-        "state": str(run.verdict.state),
-    }
-
-
 class Timer:
-    """Says, when asked, whether its period has passed since it last said so."""
+    """True when called once a period has passed, from its start or from the last True."""
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._seconds, self._clock = seconds, clock

@@ -10,9 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from benchmarks.simulation import drawn_curve
 from cosweep.definition.search_space import parse_sweep
 from cosweep.results.store import Store
-from cosweep.sweep.simulation import drawn_curve
 from cosweep.training import TrialSpec
 from tests.integration.processes import finish, run, wait_for, workers_of
 
@@ -25,12 +25,13 @@ trial: {{probe: {{every: 11}}}}
 space: {{seed: {{grid: {list(range(TRIALS))}}}}}
 resources: {{cpu: 0.5}}
 """
+ROOT = Path(__file__).parents[2]
 DRIVER = """
 from pathlib import Path
 from rich.console import Console
 from cosweep.sweep.run import run_sweep
 from cosweep.definition.search_space import load_sweep
-from cosweep.sweep.simulation import SimulatedRun
+from benchmarks.simulation import SimulatedRun
 
 outcome = run_sweep(load_sweep(Path("many.yaml")), Console(), make_run=SimulatedRun)
 print(f"{outcome.missing} missing, {len(outcome.failed)} failed, {outcome.unlogged} not in MLflow")
@@ -41,7 +42,7 @@ def start(folder: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", DRIVER],
         cwd=folder,
-        env={**os.environ, "COLUMNS": "200"},
+        env={**os.environ, "COLUMNS": "200", "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

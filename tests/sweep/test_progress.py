@@ -9,15 +9,21 @@ import pytest
 from rich.console import Console
 
 from cosweep.sweep.progress import ProgressDisplay, Tally, format_seconds
+from cosweep.worker.events import Event, Phase
 
 
 def test_the_tally_counts_each_trial_once() -> None:
     tally = Tally(total=4, done=1, earlier=1)
-    tally.report("a", {"trained": 0.5, "co": True})
-    tally.report("a", {"trained": 0.6, "co": True})
-    tally.report("b", {"trained": 0.1, "co": False})
-    tally.finish("a", failed=False)
-    tally.finish("c", failed=True)
+    tally.start("a")
+    tally.hear("a", Event(Phase.RUNNING, trained=0.5, co=True))
+    tally.hear("a", Event(Phase.RUNNING, trained=0.6, co=True))
+    tally.hear("b", Event(Phase.RUNNING, trained=0.1))
+    tally.stop("a")
+    tally.finish(failed=False)
+    tally.start("a")  # such as one that runs again
+    tally.hear("a", Event(Phase.RUNNING, trained=0.6, co=True))
+    tally.stop("a")
+    tally.finish(failed=True)
     assert (tally.done, tally.broken, tally.failed, tally.running) == (3, 1, 1, {"b": 0.1})
     assert str(tally).startswith("3 done · 1 running · 0 left · CO in 1 · 1 failed · time left")
 
@@ -25,8 +31,8 @@ def test_the_tally_counts_each_trial_once() -> None:
 def test_time_left_counts_work_of_this_run_only() -> None:
     tally = Tally(total=10, done=6, earlier=6, started=time.monotonic() - 3000)
     assert tally.seconds_left() is None
-    tally.finish("a", failed=False)
-    tally.report("b", {"trained": 0.5})
+    tally.finish(failed=False)
+    tally.hear("b", Event(Phase.RUNNING, trained=0.5))
     assert tally.seconds_left() == pytest.approx(2.5 * 3000 / 1.5, rel=0.01)
 
 
@@ -41,7 +47,7 @@ def test_a_log_gets_lines_not_a_bar() -> None:
     with ProgressDisplay(tally, Console(file=out)) as display:
         display.refresh()
         display.refresh()
-        tally.finish("a", failed=False)
+        tally.finish(failed=False)
     lines = out.getvalue().splitlines()
     assert [line.split(" · ")[0] for line in lines] == ["0 done", "1 done"]
 

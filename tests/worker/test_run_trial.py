@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from cosweep.training import TrialSpec, run_trial
-from cosweep.worker.run_trial import REPORTS_PER_SECOND, progress, report_seconds
+from cosweep.worker.events import Event
+from cosweep.worker.run_trial import REPORTS_PER_SECOND, report_seconds
 
 
 @pytest.mark.parametrize(("at_once", "seconds"), [(1, 5.0), (200, 5.0), (250, 5.0), (1000, 20.0), (4000, 80.0)])
@@ -27,8 +28,8 @@ def test_what_is_trained_is_a_share_also_before_a_resumed_trial_knows_its_length
     )
     probes = iter(run)
     next(probes)
-    assert progress(run)["trained"] == 2 / 8
+    assert Event.of(run).trained == 2 / 8
     resumed = run_trial(run.spec)
     resumed.resume(run.state())
     assert resumed.steps == 2
-    assert progress(resumed)["trained"] == 0
+    assert Event.of(resumed).trained == 0

@@ -11,6 +11,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from benchmarks.simulation import SimulatedRun, drawn_curve, recorded_curves
 from cosweep.analysis.verdicts import VERDICT_SCHEMA, detect_file
 from cosweep.cli.commands import app
 from cosweep.definition.search_space import parse_sweep
@@ -18,7 +19,6 @@ from cosweep.detection import Chance
 from cosweep.errors import SpecError
 from cosweep.metrics import ProbeMetrics
 from cosweep.results.schema import TABLES, table_from_rows
-from cosweep.sweep.simulation import SimulatedRun, drawn_curve, recorded_curves
 from cosweep.training import TrialRun, TrialSpec
 from cosweep.worker.rows import finished_row
 from tests.tiny import CPU, digits, tiny_spec
@@ -66,15 +66,16 @@ def test_it_stops_by_the_rule_of_its_spec(after_steps: object, statuses: set[str
 
 def test_its_row_has_every_column_of_a_real_one_and_says_simulated() -> None:
     spec = tiny_spec()
-    rows = {}
+    rows = []
     for run in (SimulatedRun(spec, CPU), TrialRun(spec, CPU, digits(spec.data.train_examples))):
         curve = list(run)
-        rows[run.simulated] = finished_row(run, "abc", STARTED)
+        rows.append(finished_row(run, "abc", STARTED))
         assert len(table_from_rows([{"trial_id": "a", **probe.to_dict()} for probe in curve], TABLES["curves"]))
-    assert rows[True].keys() == rows[False].keys()
-    assert (rows[True]["device"], rows[False]["device"]) == ("simulated", "cpu")
-    assert rows[True]["robust_acc"] == rows[True]["pgd_acc"]
-    assert (rows[True]["train_images"], rows[False]["train_images"]) == (None, 256)
+    simulated, real = rows
+    assert simulated.keys() == real.keys()
+    assert (simulated["device"], real["device"]) == ("simulated", "cpu")
+    assert simulated["robust_acc"] == simulated["pgd_acc"]
+    assert (simulated["train_images"], real["train_images"]) == (None, 256)
 
 
 def test_it_leaves_the_trial_that_trains_as_it_is() -> None:

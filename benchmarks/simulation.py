@@ -11,6 +11,7 @@ from functools import cache
 
 import pyarrow.parquet as pq
 
+from cosweep.data import Dataset
 from cosweep.detection import DETECTORS, RECORDED_CURVES, Chance
 from cosweep.metrics import ProbeMetrics
 from cosweep.training import TrialRun, TrialSpec
@@ -28,7 +29,12 @@ class SimulatedRun(TrialRun):
     ``co_step`` is the first collapsed probe, and the final accuracy is that of the last probe.
     """
 
-    simulated = True
+    device_name = "simulated"
+
+    @staticmethod
+    def data_hash(dataset: Dataset) -> str:
+        """One that no training has, so that none carries on from such trials."""
+        return f"simulated-{dataset.fingerprint()}"
 
     def _run(self) -> Iterator[ProbeMetrics]:
         detector = DETECTORS[self.spec.stop.co.detector](_CHANCE)
@@ -36,8 +42,7 @@ class SimulatedRun(TrialRun):
         last = curve[-1]
         self.total_steps, self.steps_per_epoch = last.step, round(last.step / last.epoch)
         for probe in curve:
-            detector.update(probe)
-            self.verdict, self.steps = detector.verdict, probe.step
+            self.verdict, self.steps = detector.update(probe), probe.step
             self._decide(probe)
             if self.status is not None:
                 self.final = {"injected": FinalAccuracies(probe.clean_acc, probe.pgd_acc)}

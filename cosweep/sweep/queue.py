@@ -1,0 +1,63 @@
+"""The trials of a sweep that are still to run, in the order in which they are asked for."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+from cosweep.training import TrialSpec
+
+
+class TrialQueue:
+    """Hands out specs one at a time: those that run again first, then the others in their order.
+
+    A trial that was handed out counts as out until one of :meth:`ended`, :meth:`run_again` or :meth:`run_alone` says
+    what became of it.
+
+    Args:
+        specs: Of the trials, each once.
+    """
+
+    def __init__(self, specs: Iterable[TrialSpec]) -> None:
+        self._waiting = deque(specs)
+        self._again: deque[TrialSpec] = deque()
+        self._alone: list[TrialSpec] = []
+        self._out: dict[str, TrialSpec] = {}
+
+    def next(self) -> TrialSpec | None:
+        """The spec to run next; None while no other is known."""
+        waiting = self._again or self._waiting
+        if not waiting:
+            return None
+        spec = waiting.popleft()
+        self._out[spec.trial_id] = spec
+        return spec
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no trial is left that is not to run alone: none waits, and none is out and might run again."""
+        return not (self._waiting or self._again or self._out)
+
+    @property
+    def count_alone(self) -> int:
+        """How many trials wait until they can run alone."""
+        return len(self._alone)
+
+    def ended(self, trial_id: str) -> None:
+        """A trial has its row."""
+        self._out.pop(trial_id, None)
+
+    def run_again(self, trial_id: str) -> None:
+        """A trial that is out runs again before all others; one that is not out is left as it is."""
+        if spec := self._out.pop(trial_id, None):
+            self._again.append(spec)
+
+    def run_alone(self, trial_id: str) -> None:
+        """A trial that is out runs again once :meth:`start_alone` was called; one that is not out is left as it is."""
+        if spec := self._out.pop(trial_id, None):
+            self._alone.append(spec)
+
+    def start_alone(self) -> None:
+        """Hand out the trials that waited to run alone."""
+        self._waiting.extend(self._alone)
+        self._alone.clear()
