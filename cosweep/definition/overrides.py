@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from cosweep.definition.spec_paths import is_within, set_path, stated, states
-from cosweep.definition.sweep import AXIS_KINDS
 from cosweep.definition.yaml_file import parse_yaml
 from cosweep.errors import CosweepError, Fault, clipped, unknown_name
+from cosweep.search.axes import AXIS_KINDS
 
 _MOST_SHOWN = 80
 

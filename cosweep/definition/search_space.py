@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import copy
 import itertools
-import math
 import os
-import random
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,12 +16,8 @@ from cosweep.analysis.values import format_value
 from cosweep.definition.overrides import apply_overrides
 from cosweep.definition.spec_paths import component_at, is_within, named_by, problem_of, put, states
 from cosweep.definition.sweep import (
-    AXIS_KINDS,
-    MAX_TRIALS,
-    Axis,
     ResourcesSpec,
     ResultsSpec,
-    SearchSpec,
     Sweep,
     TrackingSpec,
     secret_fault,
@@ -32,9 +26,10 @@ from cosweep.definition.yaml_file import parse_yaml, read_text
 from cosweep.errors import CosweepError, Fault, SpecError, clipped, shown, unknown_name
 from cosweep.redaction import places_of_secrets, redacted
 from cosweep.results.store import check_name
+from cosweep.search import STRATEGIES, Axis, Planned, Point, SearchSpec, strategy_faults
+from cosweep.search.axes import read_axes
 from cosweep.specs import build, canonical_json, no_text
 from cosweep.training.trial_spec import TrialSpec
-from cosweep.units import parse_pixels
 
 _DEFAULT_COMPONENTS = {
     "data": ("source", "digits"),
@@ -96,14 +91,19 @@ def parse_sweep(raw: Mapping[str, Any], faults: Iterable[Fault] = ()) -> Sweep:
     faults += base_faults
     space = _Space(raw.get("space"))
     faults += space.faults
-    faults += _search_faults(sections.get("search"), space.axes)
+    if "search" in sections:
+        faults += strategy_faults(sections["search"], space.axes)
     if isinstance(raw.get("trial", {}), (Mapping, type(None))):
         faults += _faults_between(base, base_faults)
         faults += space.value_faults(base, sound=not base_faults)
     if faults:
         raise SpecError(dict.fromkeys(faults))
     found = _expand(base, space, sections["search"])
-    return Sweep(name, found.specs, space.axes, points=found.points, notes=found.notes, **sections)
+
+    def spec_at(point: Point) -> TrialSpec:
+        return TrialSpec.from_dict(space.trial_at(base, point)[0])
+
+    return Sweep(name, found.specs, space.axes, points=found.points, notes=found.notes, spec_at=spec_at, **sections)
 
 
 def _base_trial(raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
@@ -152,22 +152,17 @@ class _Space:
     def __init__(self, raw: Any) -> None:
         self.faults: list[Fault] = []
         self.held: dict[tuple[str, int], str] = {}
-        axes: list[Axis] = []
         if not isinstance(raw, (Mapping, type(None))):
             self.faults.append(Fault("space", f"expected paths with a grid each, got {shown(raw)}"))
         self._raw = {str(path): options for path, options in raw.items()} if isinstance(raw, Mapping) else {}
         if len(self._raw) > _MOST_AXES:
             self.faults.append(Fault("space", f"has {len(self._raw):,} axes; at most {_MOST_AXES} are allowed"))
             self._raw = {}
-        for path, options in self._raw.items():
-            try:
-                axes.append(_axis(path, options))
-            except ValueError as error:
-                self.faults.append(Fault(f"space.{path}", str(error)))
-        self.axes = tuple(axes)
-        self.faults += [fault for outer in axes for inner in axes if (fault := _overwriting(outer, inner))]
+        self.axes, faults = read_axes(self._raw)
+        self.faults += faults
+        self.faults += [fault for outer in self.axes for inner in self.axes if (fault := _overwriting(outer, inner))]
         # The name of a component, and whole sections, before the options inside them.
-        self.order = sorted(axes, key=lambda axis: (axis.path.count("."), not named_by(axis.path)))
+        self.order = sorted(self.axes, key=lambda axis: (axis.path.count("."), not named_by(axis.path)))
 
     def place(self, axis: Axis, index: int) -> str:
         """Where a value of an axis stands in the definition."""
@@ -175,7 +170,7 @@ class _Space:
         if isinstance(options, list):
             return f"space.{axis.path}.{index}"
         (kind,) = options
-        return f"space.{axis.path}.{kind}" + (f".{index}" if kind != "range" else "")
+        return f"space.{axis.path}.{kind}" + (f".{index}" if kind not in ("range", "linspace") else "")
 
     def deciding(self, axis: Axis) -> list[Axis]:
         """Axes on whose values it depends whether a trial has the place of this one."""
@@ -233,39 +228,6 @@ class _Space:
         )
 
 
-def _axis(path: str, options: Any) -> Axis:
-    if isinstance(options, list):
-        options = {"grid": options}
-    if not isinstance(options, Mapping) or len(options) != 1:
-        others = ", ".join(AXIS_KINDS[1:])
-        raise ValueError(f"expected {{grid: [...]}}, a list of values, or one of {others}, got {shown(options)}")
-    ((kind, values),) = options.items()
-    if kind not in AXIS_KINDS:
-        raise ValueError(unknown_name("kind of axis", kind, AXIS_KINDS))
-    if not isinstance(values, list):
-        raise ValueError(f"{kind}: expected a list, got {shown(values)}")
-    if kind == "grid":
-        if not values:
-            raise ValueError("grid is empty; give it at least one value")
-        return Axis(path, kind, tuple(values))
-    if len(values) != 2:
-        raise ValueError(f"{kind}: expected [low, high], got {shown(values)}")
-    low, high = (parse_pixels(v) for v in values)
-    if not (math.isfinite(low) and math.isfinite(high)):
-        raise ValueError(f"{kind}: expected finite numbers, got {shown(values)}")
-    if low >= high or (kind == "loguniform" and low <= 0):
-        raise ValueError(
-            f"{kind}: expected low < high{', low > 0' if kind == 'loguniform' else ''}, got {shown(values)}"
-        )
-    if kind in ("int", "range") and not (low.is_integer() and high.is_integer()):
-        raise ValueError(f"{kind}: expected whole numbers, got {shown(values)}")
-    if kind == "range":
-        if high - low > MAX_TRIALS:
-            raise ValueError(f"range: has {high - low:,.0f} values; at most {MAX_TRIALS:,} are allowed")
-        return Axis(path, "grid", tuple(range(int(low), int(high))))
-    return Axis(path, kind, (low, high))
-
-
 def _overwriting(outer: Axis, inner: Axis) -> Fault | None:
     """What is wrong with two axes of which one overwrites what values of the other state."""
     if not is_within(inner.path, outer.path):
@@ -285,20 +247,6 @@ def _overwriting(outer: Axis, inner: Axis) -> Fault | None:
         f"overwrites {place}, which value {index} of the axis space.{outer.path} states; leave it out of those values, "
         f"or leave out this axis",
     )
-
-
-def _search_faults(search: SearchSpec | None, axes: Sequence[Axis]) -> Iterator[Fault]:
-    if search is None:
-        return
-    if search.kind == "grid":
-        for axis in axes:
-            if axis.kind != "grid":
-                yield Fault(f"space.{axis.path}", f"{axis.kind} needs search.kind random; a grid search takes grid")
-        count = math.prod(len(a.values) for a in axes)
-        if count > MAX_TRIALS:
-            yield Fault("space", f"the grid has {count:,} points; at most {MAX_TRIALS:,} are allowed")
-    elif search.trials is None:
-        yield Fault("search.trials", "missing; say how many points a random search draws")
 
 
 def _held(spec: TrialSpec, path: str, value: Any) -> str:
@@ -335,7 +283,8 @@ def _expand(base: dict[str, Any], space: _Space, search: SearchSpec) -> _Expansi
     lacking: Counter[str] = Counter()
     unseen = dict(space.held) if search.kind == "grid" else {}
     points = 0
-    for point in _points(space.axes, search):
+    strategy = STRATEGIES[search.kind](search, space.axes)
+    for point in strategy.plan() if isinstance(strategy, Planned) else ():
         points += 1
         values = {path: value for path, (_, value) in point.items()}
         raw, without = space.trial_at(base, values)
@@ -368,18 +317,6 @@ def _expand(base: dict[str, Any], space: _Space, search: SearchSpec) -> _Expansi
         for path, count in lacking.items()
     ]
     return _Expansion(tuple(specs.values()), points, (*notes, *_differences(base, space)))
-
-
-def _points(axes: Sequence[Axis], search: SearchSpec) -> Iterator[dict[str, tuple[int, Any]]]:
-    """Number and value for each axis; a value that was drawn has no number, -1."""
-    paths = [axis.path for axis in axes]
-    if search.kind == "grid":
-        for values in itertools.product(*(enumerate(axis.values) for axis in axes)):
-            yield dict(zip(paths, values, strict=True))
-        return
-    rng = random.Random(search.seed)
-    for _ in range(search.trials or 0):
-        yield {axis.path: (-1, axis.draw(rng)) for axis in axes}
 
 
 def _differences(base: dict[str, Any], space: _Space) -> Iterator[str]:

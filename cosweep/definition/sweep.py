@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-import math
-import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from cosweep.errors import Fault
 from cosweep.redaction import holds_secret
+from cosweep.search import STRATEGIES, Axis, Point, SearchSpec, Strategy
 from cosweep.specs import Spec, number
 from cosweep.training.trial_spec import TrialSpec, column_of
 
-MAX_TRIALS = 1_000_000
 GIGABYTE = 1e9
 """Bytes."""
 MOST_SECONDS = 1e8
 """Three years; timers do not take much more."""
-AXIS_KINDS = ("grid", "range", "uniform", "loguniform", "int")
 OFF = "off"
 """For no MLflow, in place of its address."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SearchSpec(Spec):
-    """How the space is searched: every point of a grid, or ``trials`` points drawn at random."""
-
-    kind: Literal["grid", "random"] = "grid"
-    trials: int | None = number(None, low=1, high=MAX_TRIALS)
-    seed: int = number(0, low=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,37 +81,6 @@ def secret_fault(variables: str) -> str:
 
 
 @dataclass(frozen=True)
-class Axis:
-    """One dimension of the space.
-
-    Attributes:
-        path: Place in the trial, such as ``method.epsilon``.
-        kind: ``grid`` or a distribution.
-        values: The grid's values, or the distribution's two ends.
-    """
-
-    path: str
-    kind: str
-    values: tuple[Any, ...]
-
-    @property
-    def column(self) -> str:
-        """Column of ``trials`` that holds this axis."""
-        return column_of(tuple(self.path.split(".")))
-
-    def draw(self, rng: random.Random) -> Any:
-        """A random value."""
-        if self.kind == "grid":
-            return rng.choice(self.values)
-        low, high = self.values
-        if self.kind == "int":
-            return rng.randint(int(low), int(high))
-        if self.kind == "uniform":
-            return rng.uniform(low, high)
-        return math.exp(rng.uniform(math.log(low), math.log(high)))
-
-
-@dataclass(frozen=True)
 class Sweep:
     """A checked definition.
 
@@ -133,6 +90,7 @@ class Sweep:
         axes: What the space varies.
         points: How many points the space has, or the search drew; some may be the same spec.
         notes: What a reader of the definition may overlook.
+        spec_at: The spec at a point that the sweep's strategy asks for.
         source: Text of the definition's file; empty if it came from none.
         overrides: What ``--set`` changed in it, as ``path=value``.
         command: What runs the sweep again.
@@ -150,6 +108,11 @@ class Sweep:
     command: str = ""
     points: int = 0
     notes: tuple[str, ...] = ()
+    spec_at: Callable[[Point], TrialSpec] = field(default=lambda point: TrialSpec(), repr=False, compare=False)
+
+    def strategy(self) -> Strategy:
+        """The strategy that searches the space, from its start."""
+        return STRATEGIES[self.search.kind](self.search, self.axes)
 
     def record(self) -> dict[str, Any]:
         """What was asked, as plain data for the results folder."""
@@ -177,7 +140,7 @@ class Sweep:
 
     def _axis_of(self, column: str) -> int:
         """Number of the axis that a column belongs to; their count if it belongs to none."""
-        exact = [i for i, axis in enumerate(self.axes) if axis.column == column]
+        exact = [i for i, axis in enumerate(self.axes) if column_of(tuple(axis.path.split("."))) == column]
         if exact:
             return exact[0]
         within = [

@@ -108,10 +108,10 @@ class Store:
                 "is it mounted on this machine?"
             )
 
-    def own_status(self, sweep: str, trial_id: str) -> str:
-        """Status in a trial's own file; empty if it has none that can be read."""
+    def own_row(self, sweep: str, trial_id: str) -> dict[str, Any] | None:
+        """The row in a trial's own file; None if it has none that can be read."""
         rows = self.partition("trials", sweep).fragment(trial_id)
-        return str(rows[0]["status"]) if rows else ""
+        return rows[0] if rows else None
 
     def write_trial(
         self,

@@ -23,7 +23,7 @@ from cosweep.tracking.tracker import Tracker
 from cosweep.worker.assignment import Assignment
 from cosweep.worker.events import Event, Phase
 from cosweep.worker.rows import failed_row
-from cosweep.worker.run_trial import Timer, finished_status
+from cosweep.worker.run_trial import Timer, good_end
 
 _IDLE_SECONDS = 60.0
 """After this long without any trial running, the monitor tells what is waited for."""
@@ -105,7 +105,7 @@ class Monitor(Callback):  # type: ignore[misc]
             self.display.note(f"trial {trial_id} runs again alone, after the others: {reason}")
             self._queue.run_alone(trial_id)
         elif event is not None and event.status is not None:
-            self._finish(trial_id, event.status)
+            self._finish(trial_id, event)
         # Else the trial was given up, as the sweep was asked to end.
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
@@ -123,12 +123,12 @@ class Monitor(Callback):  # type: ignore[misc]
         else:
             self._queue.run_again(trial_id)
 
-    def _give_up(self, trial: Any, attempt: Attempt) -> TrialStatus:
-        """Record a trial as failed, unless it has ended well and its worker could not say so; its status."""
+    def _give_up(self, trial: Any, attempt: Attempt) -> Event:
+        """Record a trial as failed, unless it has ended well and its worker could not say so; its end."""
         spec = Assignment.from_config(trial.config).spec
         text = f"{attempt.failure.text}, {attempt.times} times"
         try:
-            ended = finished_status(self._store, self._sweep, spec.trial_id)
+            ended = good_end(self._store, self._sweep, spec.trial_id)
             if ended is not None:
                 return ended
             row = failed_row(spec, text, torch.device("cpu"), self._hashes[spec.data.load_key], datetime.now(UTC))
@@ -139,11 +139,11 @@ class Monitor(Callback):  # type: ignore[misc]
             self.display.note(f"trial {spec.trial_id} left no row ({text}; then {problem})")
         else:
             self.display.note(f"trial {spec.trial_id} {attempt}")
-        return TrialStatus.FAILED
+        return Event(Phase.ENDED, status=TrialStatus.FAILED)
 
-    def _finish(self, trial_id: str, status: TrialStatus) -> None:
-        self._queue.ended(trial_id)
-        self._tally.finish(failed=status is TrialStatus.FAILED)
+    def _finish(self, trial_id: str, end: Event) -> None:
+        self._queue.ended(trial_id, end)
+        self._tally.finish(failed=end.status is TrialStatus.FAILED)
         if self._tracker is not None:
             self._tracker.trial_finished(trial_id)
 

@@ -3,49 +3,49 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
 
+from cosweep.sweep.questions import Questions
 from cosweep.training import TrialSpec
+from cosweep.worker.events import Event
 
 
 class TrialQueue:
-    """Hands out specs one at a time: those that run again first, then the others in their order.
+    """Hands out specs one at a time: those that run again first, then what the strategy asks for.
 
     A trial that was handed out counts as out until one of :meth:`ended`, :meth:`run_again` or :meth:`run_alone` says
     what became of it.
 
     Args:
-        specs: Of the trials, each once.
+        questions: What the strategy asks for.
     """
 
-    def __init__(self, specs: Iterable[TrialSpec]) -> None:
-        self._waiting = deque(specs)
+    def __init__(self, questions: Questions) -> None:
+        self._questions = questions
         self._again: deque[TrialSpec] = deque()
         self._alone: list[TrialSpec] = []
         self._out: dict[str, TrialSpec] = {}
 
     def next(self) -> TrialSpec | None:
         """The spec to run next; None while no other is known."""
-        waiting = self._again or self._waiting
-        if not waiting:
-            return None
-        spec = waiting.popleft()
-        self._out[spec.trial_id] = spec
+        spec = self._again.popleft() if self._again else self._questions.next()
+        if spec is not None:
+            self._out[spec.trial_id] = spec
         return spec
 
     @property
     def is_empty(self) -> bool:
-        """Whether no trial is left that is not to run alone: none waits, and none is out and might run again."""
-        return not (self._waiting or self._again or self._out)
+        """Whether no trial is left that is not to run alone: none is asked for, and none is out and might run again."""
+        return self._questions.are_done and not self._again and not self._out
 
     @property
     def count_alone(self) -> int:
         """How many trials wait until they can run alone."""
         return len(self._alone)
 
-    def ended(self, trial_id: str) -> None:
+    def ended(self, trial_id: str, end: Event) -> None:
         """A trial has its row."""
         self._out.pop(trial_id, None)
+        self._questions.answer(trial_id, end)
 
     def run_again(self, trial_id: str) -> None:
         """A trial that is out runs again before all others; one that is not out is left as it is."""
@@ -59,5 +59,5 @@ class TrialQueue:
 
     def start_alone(self) -> None:
         """Hand out the trials that waited to run alone."""
-        self._waiting.extend(self._alone)
+        self._again.extend(self._alone)
         self._alone.clear()

@@ -35,6 +35,7 @@ from cosweep.results.files import NoLocksError
 from cosweep.results.store import Store
 from cosweep.sweep.earlier import why_not_counted
 from cosweep.sweep.progress import ProgressDisplay, Tally, format_seconds
+from cosweep.sweep.questions import Questions
 from cosweep.sweep.queue import TrialQueue
 from cosweep.sweep.stops import Stops
 from cosweep.sweep.work import Work
@@ -92,7 +93,7 @@ def load_datasets(specs: tuple[TrialSpec, ...], workers: int) -> dict[str, Datas
 def finished_trials(sweep: Sweep, store: Store) -> dict[str, dict[str, Any]]:
     """Id and row of the sweep's trials that need not run again: all with a row but the failed."""
     asked = {spec.trial_id for spec in sweep.trials}
-    rows = store.trials(sweep.name).select(["trial_id", "status", "data_hash", "co"]).to_pylist()
+    rows = store.trials(sweep.name).select(["trial_id", "status", "state", "data_hash", "co", "co_step"]).to_pylist()
     return {r["trial_id"]: r for r in rows if r["trial_id"] in asked and r["status"] != TrialStatus.FAILED}
 
 
@@ -216,7 +217,7 @@ def _run_trials(
     )
     broken = sum(bool(row["co"]) for row in done.values())
     tally = Tally(total=total, done=len(done), earlier=len(done), broken=broken)
-    queue = TrialQueue(left)
+    queue = TrialQueue(Questions(work.sweep.strategy(), work.sweep.spec_at, done))
     monitor = Monitor(ProgressDisplay(tally, console), queue, work.store, work.sweep, work.hashes, tracker, work.stops)
     seconds = run_trials(work, queue, monitor, still_in)
     console.print(f"trials ended after {format_seconds(seconds)}", highlight=False)

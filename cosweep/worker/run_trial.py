@@ -151,18 +151,16 @@ def has_ended(assignment: Assignment, setting: Setting) -> bool:
     Raises:
         OSError, CosweepError: If the results location is not there for long.
     """
-    status = _patiently(
-        lambda: finished_status(_opened(setting), setting.sweep, assignment.trial_id), Event(Phase.HELD)
-    )
-    if status is not None:
-        report(Event(Phase.ENDED, status=status))
-    return status is not None
+    ended = _patiently(lambda: good_end(_opened(setting), setting.sweep, assignment.trial_id), Event(Phase.HELD))
+    if ended is not None:
+        report(ended)
+    return ended is not None
 
 
-def finished_status(store: Store, sweep: str, trial_id: str) -> TrialStatus | None:
-    """How a trial ended well; None if it did not."""
-    status = store.own_status(sweep, trial_id)
-    return None if status in ("", TrialStatus.FAILED) else TrialStatus(status)
+def good_end(store: Store, sweep: str, trial_id: str) -> Event | None:
+    """How a trial ended well, from its row; None if it did not."""
+    row = store.own_row(sweep, trial_id)
+    return None if row is None or row["status"] == TrialStatus.FAILED else Event.of_row(row)
 
 
 def checkpoints_of(setting: Setting, spec: TrialSpec) -> Checkpoints:

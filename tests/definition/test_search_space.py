@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from cosweep.definition.search_space import _base_trial, _expand, _Space, load_sweep, parse_sweep
-from cosweep.definition.sweep import SearchSpec, Sweep
+from cosweep.definition.sweep import Sweep
 from cosweep.errors import CosweepError, SpecError
+from cosweep.search import SearchSpec
 
 BASE: dict[str, Any] = {
     "name": "s",

@@ -15,13 +15,13 @@ from cosweep.worker.events import Event, Phase
 def test_the_tally_counts_each_trial_once() -> None:
     tally = Tally(total=4, done=1, earlier=1)
     tally.start("a")
-    tally.hear("a", Event(Phase.RUNNING, trained=0.5, co=True))
-    tally.hear("a", Event(Phase.RUNNING, trained=0.6, co=True))
+    tally.hear("a", Event(Phase.RUNNING, trained=0.5, co_step=7))
+    tally.hear("a", Event(Phase.RUNNING, trained=0.6, co_step=7))
     tally.hear("b", Event(Phase.RUNNING, trained=0.1))
     tally.stop("a")
     tally.finish(failed=False)
     tally.start("a")  # such as one that runs again
-    tally.hear("a", Event(Phase.RUNNING, trained=0.6, co=True))
+    tally.hear("a", Event(Phase.RUNNING, trained=0.6, co_step=7))
     tally.stop("a")
     tally.finish(failed=True)
     assert (tally.done, tally.broken, tally.failed, tally.running) == (3, 1, 1, {"b": 0.1})

@@ -18,6 +18,7 @@ from cosweep.sweep.tune import Asked, InOrder, VerdictStopper, _full_disk_told
 from cosweep.training import TrialSpec
 from cosweep.worker.assignment import Assignment
 from cosweep.worker.events import Event, Phase
+from tests.sweep.questions import questions_of, seeds
 
 
 def test_a_full_disk_of_temporary_files_is_one_message_that_says_how_to_carry_on() -> None:
@@ -32,8 +33,7 @@ def test_another_fault_of_the_system_is_not_taken_for_it() -> None:
 
 
 def specs(count: int) -> list[TrialSpec]:
-    raw = {"interventions": [{"kind": "inject", "beta": "24/255"}], "stop": {"co": {"after_steps": "never"}}}
-    return [TrialSpec.from_dict({**raw, "seed": seed}) for seed in range(count)]
+    return seeds(count, interventions=[{"kind": "inject", "beta": "24/255"}], stop={"co": {"after_steps": "never"}})
 
 
 def search_of(queue: TrialQueue, folder: Path) -> SearchGenerator:
@@ -45,7 +45,7 @@ def search_of(queue: TrialQueue, folder: Path) -> SearchGenerator:
 
 def asked(specs: list[TrialSpec], folder: Path) -> tuple[list[Trial], float]:
     """The trials that Tune makes of specs, and the seconds of CPU it takes to make twenty of them."""
-    search = search_of(TrialQueue(specs), folder)
+    search = search_of(TrialQueue(questions_of(specs)), folder)
     start = time.process_time()
     trials = [search.next_trial() for _ in range(20)]
     seconds = time.process_time() - start
@@ -67,13 +67,13 @@ def test_a_trial_of_a_large_sweep_takes_tune_no_longer_to_make(tmp_path: Path) -
 
 def test_tune_ends_when_no_trial_is_left_that_might_run_again(tmp_path: Path) -> None:
     (spec,) = specs(1)
-    queue = TrialQueue([spec])
+    queue = TrialQueue(questions_of([spec]))
     search = search_of(queue, tmp_path)
     assert search.next_trial() is not None
     assert (search.next_trial(), search.is_finished()) == (None, False)
     queue.run_again(spec.trial_id)
     assert Assignment.from_config(search.next_trial().config).spec == spec
-    queue.ended(spec.trial_id)
+    queue.ended(spec.trial_id, Event(Phase.ENDED, status=TrialStatus.COMPLETED))
     assert (search.next_trial(), search.is_finished()) == (None, True)
 
 

@@ -1,0 +1,56 @@
+"""Search strategies: which points of the space are tried next. They know points and answers, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from cosweep.errors import Fault, SpecError, unknown_name
+from cosweep.search.axes import Axis, Point, read_axes
+from cosweep.search.base import Answer, Planned, SearchSpec, Strategy
+from cosweep.search.grid import Grid
+from cosweep.search.random import Random
+from cosweep.specs import build
+
+STRATEGIES: dict[str, type[Strategy]] = {"grid": Grid, "random": Random}
+
+__all__ = [
+    "STRATEGIES",
+    "Answer",
+    "Axis",
+    "Planned",
+    "Point",
+    "SearchSpec",
+    "Strategy",
+    "make_strategy",
+    "strategy_faults",
+]
+
+
+def make_strategy(search: Mapping[str, Any], space: Mapping[str, Any]) -> Strategy:
+    """A strategy from the words of the YAML.
+
+    Args:
+        search: As under ``search``: ``kind``, ``trials``, ``seed``.
+        space: As under ``space``: paths with an axis each.
+
+    Raises:
+        SpecError: With every fault of both.
+    """
+    axes, faults = read_axes(space)
+    try:
+        spec = build(SearchSpec, search, {}, "search")
+    except SpecError as error:
+        raise SpecError([*error.faults, *faults]) from error
+    faults += strategy_faults(spec, axes)
+    if faults:
+        raise SpecError(faults)
+    return STRATEGIES[spec.kind](spec, axes)
+
+
+def strategy_faults(search: SearchSpec, axes: Sequence[Axis]) -> Iterator[Fault]:
+    """Why there is no such strategy, or why it cannot search a space with these axes."""
+    if search.kind in STRATEGIES:
+        yield from STRATEGIES[search.kind].faults(search, axes)
+    else:
+        yield Fault("search.kind", unknown_name("kind of search", search.kind, STRATEGIES))

@@ -1,0 +1,142 @@
+"""What a search strategy is: it decides which points of the space are tried next. It plans and never runs."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cosweep.errors import Fault
+from cosweep.search.axes import MAX_POINTS, Axis, Point
+from cosweep.search.belief import p_co
+from cosweep.specs import Spec, number
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSpec(Spec):
+    """How the space is searched.
+
+    Attributes:
+        kind: Name of the strategy, out of ``STRATEGIES``.
+        trials: How many points are tried at most; a grid has its own number.
+        seed: Of what the strategy draws.
+    """
+
+    kind: str = "grid"
+    trials: int | None = number(None, low=1, high=MAX_POINTS)
+    seed: int = number(0, low=0)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a trial at a point showed.
+
+    Attributes:
+        point: Where.
+        co: Whether it broke; None if it neither broke nor stayed healthy.
+        co_step: Its breaking point; None without one.
+        total_steps: Steps of the whole training.
+    """
+
+    point: Point
+    co: bool | None
+    co_step: int | None = None
+    total_steps: int | None = None
+
+
+class Strategy(ABC):
+    """Asks for points, is told what trials there showed, and says when it will ask no more.
+
+    Answers come in any order and late; those of an earlier run are told first, and their points are not asked again.
+    The same seed and the same answers in the same order give the same questions.
+
+    Args:
+        search: Its options.
+        axes: Of the space.
+    """
+
+    def __init__(self, search: SearchSpec, axes: Sequence[Axis]) -> None:
+        self.search, self.axes = search, tuple(axes)
+        self._answers: dict[str, Answer] = {}
+
+    @classmethod
+    def faults(cls, search: SearchSpec, axes: Sequence[Axis]) -> Iterator[Fault]:
+        """Why a strategy of this kind cannot search the space; paths as in a definition."""
+        yield from ()
+
+    @abstractmethod
+    def ask(self, count: int = 1) -> list[Point]:
+        """At most so many points to try next; none while the strategy waits for answers, or has done."""
+
+    def tell(
+        self, point: Mapping[str, Any], *, co: bool | None, co_step: int | None = None, total_steps: int | None = None
+    ) -> None:
+        """What a trial at a point showed; a later answer for the same point replaces an earlier one.
+
+        Args:
+            point: Any point of the space, whether it was asked for or not.
+            co: Whether training broke; None if it neither broke nor stayed healthy, or failed.
+            co_step: The breaking point.
+            total_steps: Steps of the whole training.
+
+        Raises:
+            ValueError: If the point has other axes than the space.
+        """
+        if point.keys() != {axis.path for axis in self.axes}:
+            expected = ", ".join(axis.path for axis in self.axes) or "no axes"
+            raise ValueError(f"expected a point with {expected}; got {', '.join(point) or 'none'}")
+        self._answers[key_of(point)] = Answer(dict(point), co, co_step, total_steps)
+
+    @property
+    @abstractmethod
+    def done(self) -> bool:
+        """Whether the strategy will ask no more."""
+
+    @property
+    @abstractmethod
+    def reason(self) -> str:
+        """Why it will ask no more, in words; empty before that."""
+
+    def p_co(self, points: Sequence[Mapping[str, Any]]) -> list[float]:
+        """What it believes of P(CO) over seeds at each of some points, in [0, 1]."""
+        told = [(answer.point, answer.co) for answer in self._answers.values() if answer.co is not None]
+        return p_co(self.axes, told, points)
+
+
+class Planned(Strategy):
+    """A strategy whose points are all known before the first answer."""
+
+    def __init__(self, search: SearchSpec, axes: Sequence[Axis]) -> None:
+        super().__init__(search, axes)
+        self._ahead = self.plan()
+        self._next: Point | None = None
+        self._advance()
+
+    @abstractmethod
+    def plan(self) -> Iterator[dict[str, tuple[int, Any]]]:
+        """All points in their order: by path, the number of the value on its axis (-1 if drawn) and the value."""
+
+    def ask(self, count: int = 1) -> list[Point]:
+        points: list[Point] = []
+        while len(points) < count and not self.done:
+            assert self._next is not None
+            points.append(self._next)
+            self._advance()
+        return points
+
+    @property
+    def done(self) -> bool:
+        while self._next is not None and key_of(self._next) in self._answers:  # by answers that were told unasked
+            self._advance()
+        return self._next is None
+
+    def _advance(self) -> None:
+        point = next(self._ahead, None)
+        self._next = None if point is None else {path: value for path, (_, value) in point.items()}
+
+
+def key_of(point: Mapping[str, Any]) -> str:
+    """Text that is the same for the same point."""
+    return json.dumps(point, sort_keys=True)
