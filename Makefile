@@ -11,7 +11,7 @@ help:
 	@echo "make demo      run search_spaces/quickstart.yaml: about 3 minutes on two cores"
 	@echo "make figures   draw the pictures of README.md and docs anew: about half an hour"
 	@echo "make test      all tests"
-	@echo "make check     lint, format, types"
+	@echo "make check     lint, format, types, layers"
 
 install: $(READY)
 
@@ -34,6 +34,7 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache
