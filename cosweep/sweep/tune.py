@@ -42,6 +42,9 @@ class Asked(Searcher):  # type: ignore[misc]
         super().__init__()
         self._queue = queue
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles its search; nothing of this one is needed again
+
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
         """Take what Tune says of the search, of which the queue needs nothing."""
         return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import pickle
 import time
 from pathlib import Path
 
@@ -75,6 +76,12 @@ def test_tune_ends_when_no_trial_is_left_that_might_run_again(tmp_path: Path) ->
     assert Assignment.from_config(search.next_trial().config).spec == spec
     queue.ended(spec.trial_id, Event(Phase.ENDED, status=TrialStatus.COMPLETED))
     assert (search.next_trial(), search.is_finished()) == (None, True)
+
+
+def test_tune_can_pickle_its_search_which_strategies_need_not_bear() -> None:
+    queue = TrialQueue(questions_of(specs(3)))
+    assert pickle.loads(pickle.dumps(Asked(queue))).__dict__ == {}
+    assert queue.next() is not None
 
 
 @pytest.mark.parametrize("status", [None, *TrialStatus])
