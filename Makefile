@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help install demo figures test check clean
+.PHONY: help install demo figures reference test check clean
 
 help:
 	@echo "make install   make $(VENV) with cosweep and its tools"
 	@echo "make demo      run search_spaces/quickstart.yaml: about 3 minutes on two cores"
 	@echo "make figures   draw the pictures of README.md and docs anew: about half an hour"
+	@echo "make reference write docs/reference.md anew: menus and columns"
 	@echo "make test      all tests"
 	@echo "make check     lint, format, types, layers"
 
@@ -25,6 +26,9 @@ demo: $(READY)
 
 figures: $(READY)
 	$(BIN)/python docs/figures.py
+
+reference: $(READY)
+	$(BIN)/python docs/reference.py
 
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 -m "not integration and not slow"

@@ -13,25 +13,14 @@ from typing import Any
 import pytest
 import torch
 
-from cosweep.data import CARRIERS, INTERVENTIONS
 from cosweep.definition.search_space import load_sweep
 from cosweep.diagnostics import DIAGNOSTICS
 from cosweep.methods import METHODS, Batch
-from cosweep.metrics import ABLATIONS
-from cosweep.models import MODELS
 from cosweep.training import run_trial
 from tests.tiny import UNIT_BOX, batch, convolutional_model, digits
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-MENUS: dict[str, Collection[str]] = {
-    "interventions": INTERVENTIONS,
-    "carriers": CARRIERS,
-    "methods": METHODS,
-    "models": MODELS,
-    "diagnostics": DIAGNOSTICS,
-    "ablations": ABLATIONS.keys() - {"injected"},
-}
 
 
 def block(page: str, language: str) -> str:
@@ -40,10 +29,47 @@ def block(page: str, language: str) -> str:
     return str(code)
 
 
-@pytest.mark.parametrize("menu", MENUS)
-def test_the_readme_names_all_that_a_yaml_may(menu: str) -> None:
+def test_the_reference_lists_what_the_package_has() -> None:
+    assert (DOCS / "reference.md").read_text() == script("reference").reference(), "run make reference"
+
+
+def test_the_readme_fits_a_screen_and_names_every_page() -> None:
     text = (ROOT / "README.md").read_text()
-    assert not [name for name in MENUS[menu] if f"`{name}`" not in text]
+    assert len(text.encode()) <= 8_000
+    pages = {page.name for page in DOCS.glob("*.md")}
+    linked = set(re.findall(r"docs/(\w+\.md)", text))
+    assert pages == linked
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", DOCS / "definition.md"], ids=lambda page: page.name)
+def test_the_definitions_that_are_shown_are_definitions(page: Path, tmp_path: Path) -> None:
+    texts = re.findall(r"```yaml\n(.*?)```", page.read_text(), flags=re.DOTALL)
+    assert texts
+    for text in texts:
+        (tmp_path / "sweep.yaml").write_text(text)
+        assert len(load_sweep(tmp_path / "sweep.yaml").trials) > 1
+
+
+def test_the_search_that_is_shown_runs_as_it_stands_there() -> None:
+    names: dict[str, Any] = {}
+    exec(block("definition.md", "python"), names)
+    assert names["strategy"].done
+    assert 0.5 < names["beliefs"][0] < 1
+
+
+def test_the_trial_that_the_readme_shows_runs_as_it_stands_there(capsys: pytest.CaptureFixture[str]) -> None:
+    (code,) = [
+        code
+        for code in re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+        if "run_trial" in code
+    ]
+    exec(
+        code.replace('"epochs": 5', '"epochs": 1').replace(
+            '{"method"', '{"data": {"source": "digits", "train_examples": 256}, "method"'
+        ),
+        {},
+    )
+    assert "Verdict(" in capsys.readouterr().out
 
 
 def test_links_of_the_documentation_lead_somewhere() -> None:
@@ -52,15 +78,20 @@ def test_links_of_the_documentation_lead_somewhere() -> None:
         assert not [target for target in targets if "://" not in target and not (page.parent / target).exists()], page
 
 
-@pytest.fixture
-def figures() -> Any:
-    """The script that draws the pictures."""
-    spec = importlib.util.spec_from_file_location("figures", DOCS / "figures.py")
+def script(name: str) -> Any:
+    """A script of the documentation."""
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def figures() -> Any:
+    """The script that draws the pictures."""
+    return script("figures")
 
 
 def test_every_picture_is_drawn_by_the_script_and_says_on_which_processor(figures: Any) -> None:
@@ -82,10 +113,10 @@ def test_the_script_writes_the_processor_below_its_own_picture_alone(
     assert page.read_text() == text.format(r"CPU \1 @ 2 GHz") + "Drawn on X; another processor gives other steps"
 
 
-@pytest.mark.parametrize("menu", ["methods", "diagnostics"])
-def test_the_page_of_costs_has_a_row_for_each(menu: str) -> None:
+@pytest.mark.parametrize("menu", [METHODS, DIAGNOSTICS], ids=["methods", "diagnostics"])
+def test_the_page_of_costs_has_a_row_for_each(menu: Collection[str]) -> None:
     text = (DOCS / "costs.md").read_text()
-    assert not [name for name in MENUS[menu] if f"| `{name}` |" not in text]
+    assert not [name for name in menu if f"| `{name}` |" not in text]
 
 
 def test_the_method_of_the_page_trains_as_its_yaml_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
