@@ -41,9 +41,9 @@ def test_the_readme_fits_a_screen_and_names_every_page() -> None:
     assert pages == linked
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", DOCS / "definition.md"], ids=lambda page: page.name)
-def test_the_definitions_that_are_shown_are_definitions(page: Path, tmp_path: Path) -> None:
-    texts = re.findall(r"```yaml\n(.*?)```", page.read_text(), flags=re.DOTALL)
+@pytest.mark.parametrize("page", ["README.md", "docs/definition.md", "docs/editor.md"])
+def test_the_definitions_that_are_shown_are_definitions(page: str, tmp_path: Path) -> None:
+    texts = re.findall(r"```yaml\n(.*?)```", (ROOT / page).read_text(), flags=re.DOTALL)
     assert texts
     for text in texts:
         (tmp_path / "sweep.yaml").write_text(text)

@@ -53,8 +53,8 @@ class Cell:
         return self.broken / self.trials if self.trials else math.nan
 
     @property
-    def told(self) -> bool:
-        """Whether more trials say if training breaks than not; only then has the place a colour."""
+    def is_conclusive(self) -> bool:
+        """Whether more of the trials broke or stayed healthy than did neither. Only such a place is coloured."""
         return self.trials > self.unclear
 
     @property

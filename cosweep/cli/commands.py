@@ -392,6 +392,15 @@ def ui(
     serve(Store(root), sweep, port, console)
 
 
+@app.command("schema")
+@reports_errors
+def print_schema() -> None:
+    """The JSON Schema of a definition, for editors that complete and check YAML."""
+    from cosweep.definition.schema import sweep_schema
+
+    console.write_bytes((json.dumps(sweep_schema(), indent=1) + "\n").encode())
+
+
 @app.command("list")
 @reports_errors
 def list_names(

@@ -109,7 +109,7 @@ def connected() -> Iterator[None]:
         os.environ[name] = os.path.abspath(os.environ[name])
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # what Ctrl-C does is decided in stops.py
-    # Which lost machines count as failures of a trial is decided in failures.py, for all of them alike.
+    # Which lost machines count as failures of a trial is decided in retries.py.
     os.environ.setdefault("RAY_TRAIN_COUNT_PREEMPTION_AS_FAILURE", "1")
     with ExitStack() as stack:
         options: dict[str, Any] = {} if address else stack.enter_context(private_cluster())
@@ -125,7 +125,7 @@ def connected() -> Iterator[None]:
         except AuthenticationError as error:
             raise _unauthenticated(address, str(error).split(". ")[0]) from error
         except ConnectionError as error:
-            raise _unauthenticated(address, "it answers, and does not let us in") from error
+            raise _unauthenticated(address, "the cluster answers, but refuses this driver") from error
         except (RuntimeError, ValueError, OSError) as error:
             raise CosweepError(f"cannot use the Ray cluster at {address or 'this machine'}: {error}") from error
         stack.callback(ray.shutdown)

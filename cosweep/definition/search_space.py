@@ -29,13 +29,8 @@ from cosweep.results.store import check_name
 from cosweep.search import STRATEGIES, Axis, Planned, Point, SearchSpec, strategy_faults
 from cosweep.search.axes import read_axes
 from cosweep.specs import build, canonical_json, no_text
-from cosweep.training.trial_spec import TrialSpec
+from cosweep.training.trial_spec import DEFAULT_COMPONENTS, TrialSpec
 
-_DEFAULT_COMPONENTS = {
-    "data": ("source", "digits"),
-    "model": ("name", "preact_resnet"),
-    "method": ("name", "fgsm"),
-}
 _SECTIONS = ("name", "trial", "space", "search", "stop", "resources", "tracking", "results")
 _MOST_FAULTY_POINTS = 20
 _MOST_ALTERNATIVES = 20_000
@@ -113,7 +108,7 @@ def _base_trial(raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
         return {}, [Fault("trial", f"expected a mapping of options, got {shown(trial)}")]
     faults = [Fault("trial.stop", "write stop at the top level, beside trial")] if "stop" in trial else []
     base = copy.deepcopy({k: v for k, v in trial.items() if k != "stop"})
-    for section, (key, name) in _DEFAULT_COMPONENTS.items():
+    for section, (key, name) in DEFAULT_COMPONENTS.items():
         if isinstance(base.setdefault(section, {}), dict):
             base[section].setdefault(key, name)
     if raw.get("stop") is not None:

@@ -251,7 +251,7 @@ def _number(values: tuple[Value, ...], value: Value) -> float:
 
 def _probability(diagram: PhaseDiagram, row: Value, column: Value) -> float:
     cell = diagram.cells.get((row, column))
-    return cell.probability if cell is not None and cell.told else math.nan
+    return cell.probability if cell is not None and cell.is_conclusive else math.nan
 
 
 def _cell_text(cell: Cell) -> str:

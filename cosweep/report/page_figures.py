@@ -55,7 +55,7 @@ def phase_caption(diagram: PhaseDiagram) -> str:
     else:
         text = f"{_MAP}; counts of trials that broke or stayed healthy, and the median step of their breaking points. "
     text += _FIT.format(band="dashed" if diagram.row_axis else "grey") if _line_is_drawn(diagram) else ""
-    if any(cell.trials and not cell.told for cell in diagram.cells.values()):
+    if any(cell.trials and not cell.is_conclusive for cell in diagram.cells.values()):
         text += "Without colour: most trials diverged or were never robust, and say nothing. "
     missing = sum(bool(cell.trials) for cell in diagram.cells.values()) - len(diagram.points())
     if diagram.row_axis and missing and max(len(diagram.rows), len(diagram.columns)) > MOST_POSITIONS:
@@ -337,7 +337,7 @@ def _cell_text(cell: Cell | None) -> str:
 
 
 def _share(cell: Cell | None) -> float | None:
-    return cell.probability if cell is not None and cell.told else None
+    return cell.probability if cell is not None and cell.is_conclusive else None
 
 
 def _hex(number: int, count: int) -> str:

@@ -22,6 +22,12 @@ from cosweep.training.schedules import SCHEDULES
 from cosweep.units import format_pixels
 from cosweep.wording import counted
 
+DEFAULT_COMPONENTS = {
+    section: (type(default).key, type(default).name)
+    for section, default in (("data", Digits()), ("model", PreActResNet()), ("method", FGSM()))
+}
+"""Key and name of the component that a section takes if a definition names none."""
+
 MENUS: Menus = {
     Source: SOURCES,
     Intervention: INTERVENTIONS,
