@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,12 +14,12 @@ from cosweep.cluster.ray_private import end_trials, error_of
 from cosweep.definition.sweep import Sweep
 from cosweep.metrics import TrialStatus
 from cosweep.results.store import Store
+from cosweep.sweep.observers import Observer
 from cosweep.sweep.progress import ProgressDisplay
 from cosweep.sweep.pulse import Pulse
 from cosweep.sweep.queue import TrialQueue
 from cosweep.sweep.retries import Attempt, Decision, Retries
 from cosweep.sweep.stops import Stops
-from cosweep.tracking.tracker import Tracker
 from cosweep.worker.assignment import Assignment
 from cosweep.worker.events import Event, Phase
 from cosweep.worker.rows import failed_row
@@ -43,7 +43,7 @@ class Monitor(Callback):  # type: ignore[misc]
         store: Where the results go.
         sweep: What is run.
         hashes: Fingerprint of each data set by load key.
-        tracker: Has finished trials logged; None without MLflow.
+        observers: Are told of finished trials.
         stops: Says when the sweep is to end.
     """
 
@@ -54,12 +54,12 @@ class Monitor(Callback):  # type: ignore[misc]
         store: Store,
         sweep: Sweep,
         hashes: Mapping[str, str],
-        tracker: Tracker | None,
+        observers: Sequence[Observer],
         stops: Stops,
     ) -> None:
         self.display, self._tally, self._queue = display, display.tally, queue
         self._store, self._sweep, self._hashes = store, sweep.name, hashes
-        self._tracker, self._resources, self._stops = tracker, sweep.resources, stops
+        self._observers, self._resources, self._stops = observers, sweep.resources, stops
         self._told_stop = False
         self._retries = Retries(sweep.resources.time_limit)
         self._waiting: dict[str, Phase] = {}
@@ -144,8 +144,8 @@ class Monitor(Callback):  # type: ignore[misc]
     def _finish(self, trial_id: str, end: Event) -> None:
         self._queue.ended(trial_id, end)
         self._tally.finish(failed=end.status is TrialStatus.FAILED)
-        if self._tracker is not None:
-            self._tracker.trial_finished(trial_id)
+        for observer in self._observers:
+            observer.trial_finished(trial_id)
 
     def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
         self.display.refresh()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +34,7 @@ from cosweep.report.files import report_files, write_report
 from cosweep.results.files import NoLocksError
 from cosweep.results.store import Store
 from cosweep.sweep.earlier import why_not_counted
+from cosweep.sweep.observers import Observer
 from cosweep.sweep.progress import ProgressDisplay, Tally, format_seconds
 from cosweep.sweep.questions import Questions
 from cosweep.sweep.queue import TrialQueue
@@ -47,7 +48,7 @@ from cosweep.worker.checkpoints import remove_others
 
 DRIVER_SECONDS = 60.0
 """After this long without a sign of life in a bucket a driver is taken for dead."""
-_MLFLOW_PATIENCE_SECONDS = 60.0
+_PATIENCE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Outcome:
         report: Over all finished trials of the sweep, earlier ones included.
         failed: Rows of the trials that failed.
         missing: Trials without a row, after an interrupt or a failure of the store.
-        unlogged: Trials that MLflow misses, and why.
+        unlogged: Trials that MLflow, or another observer, misses, and why.
     """
 
     report: Findings
@@ -104,6 +105,7 @@ def run_sweep(
     wait: bool = False,
     make_run: type[TrialRun] = TrialRun,
     stops: Stops | None = None,
+    observers: Sequence[Observer] = (),
 ) -> Outcome:
     """Run what is left of a sweep, and report on all of it.
 
@@ -113,6 +115,7 @@ def run_sweep(
         wait: Whether to wait for machines that the cluster adds on demand, if trials fit none of today's.
         make_run: What runs a trial.
         stops: Signals that end it early, if they are listened to.
+        observers: What watches it besides MLflow.
 
     Raises:
         CosweepError: Before anything is written, if the sweep cannot run here.
@@ -140,17 +143,17 @@ def run_sweep(
                 f"{sweep.name}: all {counted(len(sweep.trials), 'trial is', 'trials are')} done already",
                 highlight=False,
             )
-            tracker = _begin(sweep, store, uri, done)
+            watching = _begin(sweep, store, uri, done, observers)
             remove_others(store, sweep.name, ())
         else:
             if cluster_address() is not None:
                 _check_machines(sweep, store, able, console)
             remove_others(store, sweep.name, [spec.trial_id for spec in left])
-            tracker = _begin(sweep, store, uri, done)
+            watching = _begin(sweep, store, uri, done, observers)
             work = Work(sweep, store, datasets, hashes, make_run, places(sweep.resources, able), stops or Stops())
-            _run_trials(work, left, done, console, tracker, still_in)
+            _run_trials(work, left, done, console, watching, still_in)
         with console.status("drawing the report"):
-            return _conclude(sweep, store, tracker, uri, console)
+            return _conclude(sweep, store, watching, uri, console)
 
 
 def _keep_others_out(sweep: Sweep, store: Store, console: Console, stack: ExitStack) -> Callable[[], None]:
@@ -202,7 +205,7 @@ def _run_trials(
     left: list[TrialSpec],
     done: Mapping[str, Mapping[str, Any]],
     console: Console,
-    tracker: Tracker | None,
+    observers: Sequence[Observer],
     still_in: Callable[[], None],
 ) -> None:
     """Have the trials run that are left, and show how it goes."""
@@ -218,19 +221,22 @@ def _run_trials(
     broken = sum(bool(row["co"]) for row in done.values())
     tally = Tally(total=total, done=len(done), earlier=len(done), broken=broken)
     queue = TrialQueue(Questions(work.sweep.strategy(), work.sweep.spec_at, done))
-    monitor = Monitor(ProgressDisplay(tally, console), queue, work.store, work.sweep, work.hashes, tracker, work.stops)
+    monitor = Monitor(
+        ProgressDisplay(tally, console), queue, work.store, work.sweep, work.hashes, observers, work.stops
+    )
     seconds = run_trials(work, queue, monitor, still_in)
     console.print(f"trials ended after {format_seconds(seconds)}", highlight=False)
 
 
-def _begin(sweep: Sweep, store: Store, uri: str | None, done: Collection[str]) -> Tracker | None:
-    """Keep what is asked, and start the tracker."""
+def _begin(
+    sweep: Sweep, store: Store, uri: str | None, done: Collection[str], others: Sequence[Observer]
+) -> list[Observer]:
+    """Keep what is asked, and tell all observers, MLflow's first, which trials are done."""
     _keep_record(sweep, store, uri, done)
-    if uri is None:
-        return None
-    tracker = Tracker(store, sweep.name, uri)
-    tracker.catch_up(done)
-    return tracker
+    observers = [*([] if uri is None else [Tracker(store, sweep.name, uri)]), *others]
+    for observer in observers:
+        observer.catch_up(done)
+    return observers
 
 
 def _keep_record(sweep: Sweep, store: Store, uri: str | None, finished: Collection[str]) -> None:
@@ -251,7 +257,7 @@ def refuse_other_data(sweep: Sweep, done: Mapping[str, Mapping[str, Any]], hashe
             )
 
 
-def _conclude(sweep: Sweep, store: Store, tracker: Tracker | None, uri: str | None, console: Console) -> Outcome:
+def _conclude(sweep: Sweep, store: Store, observers: Sequence[Observer], uri: str | None, console: Console) -> Outcome:
     report = make_findings(store, sweep.name, sweep.record())
     files = report_files(report)
     try:
@@ -264,9 +270,7 @@ def _conclude(sweep: Sweep, store: Store, tracker: Tracker | None, uri: str | No
             f"{escape(redacted(at_root(f'cosweep report {sweep.name}', sweep.results.root)))}",
             soft_wrap=True,
         )
-    unlogged = 0
-    if tracker is not None:
-        unlogged = tracker.finish(report, files, _MLFLOW_PATIENCE_SECONDS)
+    unlogged = sum(observer.finish(report, files, _PATIENCE_SECONDS) for observer in observers)
     asked = {spec.trial_id for spec in sweep.trials}
     rows = [row for row in report.trials.to_pylist() if row["trial_id"] in asked]
     return Outcome(
@@ -274,6 +278,6 @@ def _conclude(sweep: Sweep, store: Store, tracker: Tracker | None, uri: str | No
         failed=[row for row in rows if row["status"] == TrialStatus.FAILED],
         missing=len(asked) - len(rows),
         unlogged=unlogged,
-        unlogged_reason=tracker.problem if tracker else "",
+        unlogged_reason=next((observer.problem for observer in observers if observer.problem), ""),
         mlflow_uri=None if uri is None else redacted(uri),
     )

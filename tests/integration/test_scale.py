@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -32,8 +33,10 @@ from rich.console import Console
 from cosweep.sweep.run import run_sweep
 from cosweep.definition.search_space import load_sweep
 from benchmarks.simulation import SimulatedRun
+from tests.sweep.json_lines import JsonLines
 
-outcome = run_sweep(load_sweep(Path("many.yaml")), Console(), make_run=SimulatedRun)
+lines = JsonLines(Path("told.jsonl"))
+outcome = run_sweep(load_sweep(Path("many.yaml")), Console(), make_run=SimulatedRun, observers=[lines])
 print(f"{outcome.missing} missing, {len(outcome.failed)} failed, {outcome.unlogged} not in MLflow")
 """
 
@@ -69,11 +72,19 @@ def test_every_one_of_many_trials_ends_once_though_the_driver_is_killed(tmp_path
     assert not psutil.wait_procs(workers, timeout=60)[1]  # they may write another row until Ray ends them
     kept = written(tmp_path)
     assert len(kept) < TRIALS, "the kill came too late to test anything"
+    (tmp_path / "told.jsonl").unlink()
     code, output = finish(start(tmp_path))
     assert code == 0, output
     assert f"{len(kept)} done before, {TRIALS - len(kept)} to run" in output
     assert "0 missing, 0 failed, 0 not in MLflow" in output
     assert kept.items() <= written(tmp_path).items()
+
+    told = [json.loads(line) for line in (tmp_path / "told.jsonl").read_text().splitlines()]
+    assert {line["earlier"] for line in told if "earlier" in line} == kept.keys()
+    finished = [line["finished"] for line in told if "finished" in line]
+    assert sorted(finished) == sorted(written(tmp_path).keys() - kept.keys())
+    assert told[-1]["trials"] == TRIALS
+    assert "report.html" in told[-1]["files"]
 
     store, sweep = Store(tmp_path / "results"), parse_sweep({"space": {"seed": {"grid": list(range(TRIALS))}}})
     rows = store.trials("many").to_pylist()

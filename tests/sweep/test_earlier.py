@@ -84,10 +84,10 @@ def test_a_run_keeps_which_trials_have_finished(store: Store, monkeypatch: pytes
     monkeypatch.setattr("cosweep.sweep.run.report_files", lambda findings: {})
     sweep = sweep_of()
     first, second, third = (spec.trial_id for spec in sweep.trials)
-    _begin(sweep, store, None, {first: {}})
+    _begin(sweep, store, None, {first: {}}, ())
     assert store.sweep_record("s")["finished"] == [first]
     write(store, sweep.trials[2:], status="failed", state=None, co=None)
     console = Console(file=io.StringIO())
-    outcome = _conclude(sweep, store, None, None, console)
+    outcome = _conclude(sweep, store, (), None, console)
     assert store.sweep_record("s")["finished"] == sorted([first, second])
     assert [row["trial_id"] for row in outcome.failed] == [third]
