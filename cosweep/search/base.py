@@ -6,7 +6,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from cosweep.errors import Fault
 from cosweep.search.axes import MAX_POINTS, Axis, Point
@@ -56,6 +56,9 @@ class Strategy(ABC):
         search: Its options.
         axes: Of the space.
     """
+
+    adapts: ClassVar[bool] = True
+    """Whether answers change what it asks next, so that it is asked no sooner than need be."""
 
     def __init__(self, search: SearchSpec, axes: Sequence[Axis]) -> None:
         self.search, self.axes = search, tuple(axes)
@@ -107,6 +110,8 @@ class Strategy(ABC):
 
 class Planned(Strategy):
     """A strategy whose points are all known before the first answer."""
+
+    adapts = False
 
     def __init__(self, search: SearchSpec, axes: Sequence[Axis]) -> None:
         super().__init__(search, axes)

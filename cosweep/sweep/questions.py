@@ -41,6 +41,11 @@ class Questions:
         return None
 
     @property
+    def adapt(self) -> bool:
+        """Whether answers change what the strategy asks next."""
+        return self._strategy.adapts
+
+    @property
     def are_done(self) -> bool:
         """Whether the strategy will ask no more."""
         return self._strategy.done

@@ -33,6 +33,11 @@ class TrialQueue:
         return spec
 
     @property
+    def adapts(self) -> bool:
+        """Whether what comes next depends on how the trials end that are out."""
+        return self._questions.adapt
+
+    @property
     def is_empty(self) -> bool:
         """Whether no trial is left that is not to run alone: none is asked for, and none is out and might run again."""
         return self._questions.are_done and not self._again and not self._out

@@ -33,6 +33,8 @@ from cosweep.worker.run_trial import Setting
 
 _PLACES_OF_A_GROWING_CLUSTER = 8
 """How many trials wait for machines at least, which is what makes a cluster add them."""
+_MOST_WAITING = 200
+"""How many may wait that are known before the first answer, so that a cluster grows fast; Tune's own limit."""
 
 
 class Asked(Searcher):  # type: ignore[misc]
@@ -134,8 +136,8 @@ def _setting(work: Work) -> Setting:
 
 
 def _tune(setting: Setting, queue: TrialQueue, monitor: Monitor, at_once: int) -> None:
-    # So many trials wait for a place at most: enough for all places of a cluster to be filled together.
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(max(at_once, _PLACES_OF_A_GROWING_CLUSTER))
+    waiting = max(at_once, _PLACES_OF_A_GROWING_CLUSTER if queue.adapts else _MOST_WAITING)
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(waiting)
     keep_keys_out_of_logs()
     with all_losses_known(), scratch_folder() as scratch:
         tune.Tuner(

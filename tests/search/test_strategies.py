@@ -59,6 +59,14 @@ class TestEveryStrategy:
             assert 1 <= len(strategy.ask(count)) <= count
         assert strategy.ask(count) == []
 
+    def test_it_says_whether_answers_change_its_questions(self, kind: str) -> None:
+        first, second = made(kind), made(kind)
+        points = first.ask(1), second.ask(1)
+        first.tell(points[0][0], co=True, co_step=3, total_steps=40)
+        second.tell(points[1][0], co=False, total_steps=40)
+        if not first.adapts:
+            assert first.ask(TRIALS) == second.ask(TRIALS)
+
     def test_the_same_answers_give_the_same_questions(self, kind: str) -> None:
         assert asked(made(kind)) == asked(made(kind)) == asked(made(kind), count=5)
 
