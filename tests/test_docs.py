@@ -13,9 +13,13 @@ from typing import Any
 import pytest
 import torch
 
+from cosweep.data import CARRIERS, INTERVENTIONS, SOURCES
 from cosweep.definition.search_space import load_sweep
+from cosweep.detection import DETECTORS
 from cosweep.diagnostics import DIAGNOSTICS
 from cosweep.methods import METHODS, Batch
+from cosweep.models import MODELS
+from cosweep.search import STRATEGIES
 from cosweep.training import run_trial
 from tests.tiny import UNIT_BOX, batch, convolutional_model, digits
 
@@ -139,3 +143,43 @@ def test_the_method_of_the_page_trains_as_its_yaml_says(tmp_path: Path, monkeypa
     run = run_trial(sweep.trials[0], dataset=digits(128))
     assert [probe.step for probe in run] == [1, 2]
     assert run.status == "completed"
+
+
+def test_the_components_of_the_page_run_together_in_one_trial(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    module = types.ModuleType("components_of_the_page")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    for code in re.findall(r"```python\n(.*?)```", (DOCS / "adding_components.md").read_text(), flags=re.DOTALL):
+        exec(code, module.__dict__)
+    registries: list[tuple[dict[str, Any], str, str]] = [
+        (INTERVENTIONS, "darken", "Darken"),
+        (CARRIERS, "one_row", "one_row"),
+        (MODELS, "linear", "Linear"),
+        (SOURCES, "stripes", "Stripes"),
+        (DIAGNOSTICS, "confidence", "Confidence"),
+        (DETECTORS, "half_of_best", "HalfOfBest"),
+        (STRATEGIES, "corners", "Corners"),
+    ]
+    for registry, name, member in registries:
+        monkeypatch.setitem(registry, name, getattr(module, member))
+    (tmp_path / "sweep.yaml").write_text("""
+name: all_of_them
+trial:
+  data: {source: stripes}
+  interventions: [{kind: darken}, {kind: inject, carriers: one_row}]
+  model: {name: linear}
+  optimizer: {epochs: 2, batch_size: 64}
+  probe: {every: 2, examples: 64, pgd_steps: 4, diagnostics: [{name: confidence}], diagnostic_limit: 100}
+  final: {steps: 2, restarts: 1, examples: 64}
+space: {interventions.0.factor: [0.25, 0.5, 0.75], seed: {range: [0, 3]}}
+search: {kind: corners}
+stop: {co: {detector: half_of_best}}
+""")
+    sweep = load_sweep(tmp_path / "sweep.yaml")
+    assert [(spec.flat()["factor"], spec.seed) for spec in sweep.trials] == [(0.25, 0), (0.75, 2)]
+    run = run_trial(sweep.trials[0])
+    probes = list(run)
+    assert run.status == "completed"
+    assert probes[-1].clean_acc > 0.6, "it learned nothing"
+    confidence = probes[-1].diagnostics["confidence"]
+    assert isinstance(confidence, float)
+    assert 0.5 <= confidence <= 1
