@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import yaml
+from playwright.sync_api import sync_playwright
 
 from cosweep.analysis.effects import ALL, effect_texts
 from cosweep.analysis.findings import Findings, make_findings
@@ -36,7 +37,7 @@ class Drawn(NamedTuple):
 
     Attributes:
         file: Its definition, below search_spaces.
-        pictures: Name in docs to name in the report.
+        pictures: Name in docs to name in the report; of a page the top is taken, as a browser shows it.
         overrides: As ``cosweep run --set`` takes them.
     """
 
@@ -46,7 +47,7 @@ class Drawn(NamedTuple):
 
 
 SWEEPS = (
-    Drawn("quickstart.yaml", {"quickstart_phase.png": "phase.png"}),
+    Drawn("quickstart.yaml", {"quickstart_phase.png": "phase.png", "report_page.png": "report.html"}),
     Drawn("small/curvature.yaml", {"curvature_small.png": "curves.png"}),
     Drawn("small/feature_use.yaml", {"feature_use_small.png": "ablations.png"}),
     Drawn("small/controls.yaml", {}, ("space.seed.grid=[0, 1, 2, 3, 4]",)),
@@ -64,7 +65,7 @@ def main() -> None:
         if options.only in (None, sweep.file):
             name = run(sweep, options.root)
             for picture, figure in sweep.pictures.items():
-                shutil.copyfile(Path(options.root) / "reports" / name / figure, DOCS / picture)
+                copy(Path(options.root).absolute() / "reports" / name / figure, DOCS / picture)
                 write_origin(picture, f"{processor()}, torch {version('torch')}")
             print_numbers(store, make_findings(store, name))
 
@@ -77,6 +78,21 @@ def run(sweep: Drawn, root: str) -> str:
         command += ["--set", override]
     subprocess.run(command, check=True)
     return str(yaml.safe_load(file.read_text())["name"])
+
+
+def copy(figure: Path, picture: Path) -> None:
+    """Copy a figure, or draw what a browser shows of a page."""
+    if figure.suffix != ".html":
+        shutil.copyfile(figure, picture)
+        return
+    with sync_playwright() as playwright:
+        installed = shutil.which("chromium")  # Debian's; else playwright's own
+        browser = playwright.chromium.launch(executable_path=installed, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1200, "height": 900})
+        page.goto(figure.as_uri())
+        page.wait_for_selector(".plotly .main-svg")
+        page.screenshot(path=picture)
+        browser.close()
 
 
 def processor() -> str:
