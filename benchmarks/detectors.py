@@ -22,8 +22,9 @@ from statistics import median
 import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
+from simulation import RECORDED_CURVES
 
-from cosweep.detection import RECORDED_CURVES, Chance, Detector
+from cosweep.detection import Chance, Detector
 from cosweep.detection.collapse import Collapse
 from cosweep.detection.published import FGSMPGDGap, GradientCosine, WongDrop
 from cosweep.metrics import ProbeMetrics
@@ -71,7 +72,7 @@ Rule = Callable[[], Detector]
 
 
 def collect(root: str) -> None:
-    """Write the curves of the four detector sweeps to the package's ``recorded_curves.parquet``."""
+    """Write the curves of the four detector sweeps to ``recorded_curves.parquet`` beside this file."""
     sql = f"""
         SELECT {", ".join(f"t.{c.strip()}" for c in _COLUMNS.split(","))}, {", ".join(f"c.{c}" for c in _PROBE)}
         FROM curves c JOIN trials t USING (trial_id, sweep)

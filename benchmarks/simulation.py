@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cache
+from pathlib import Path
 
 import pyarrow.parquet as pq
 
 from cosweep.data import Dataset
-from cosweep.detection import DETECTORS, RECORDED_CURVES, Chance
+from cosweep.detection import DETECTORS, Chance
 from cosweep.metrics import ProbeMetrics
 from cosweep.training import TrialRun, TrialSpec
 from cosweep.training.evaluation import FinalAccuracies
 
+RECORDED_CURVES = Path(__file__).with_name("recorded_curves.parquet")
+"""Probes of real trainings, by which the detectors were calibrated and compared; detectors.py beside it makes it."""
 _TRAINING = ("sweep", "method", "epsilon", "beta", "seed", "probe_pgd_steps")
 _PROBE = ("step", "epoch", "clean_acc", "fgsm_acc", "pgd_acc", "grad_cos")
 _CHANCE = Chance(classes=10)

@@ -1,7 +1,5 @@
 """Detectors of catastrophic overfitting; plain floats in, no torch."""
 
-from pathlib import Path
-
 from cosweep.detection.base import Detector
 from cosweep.detection.chance import Chance
 from cosweep.detection.collapse import Collapse
@@ -15,7 +13,4 @@ DETECTORS: dict[str, type[Detector]] = {
     "grad_cos": GradientCosine,
 }
 
-RECORDED_CURVES = Path(__file__).with_name("recorded_curves.parquet")
-"""Probes of real trainings, by which the detectors were calibrated and compared; benchmarks/detectors.py makes it."""
-
-__all__ = ["DETECTORS", "RECORDED_CURVES", "Chance", "Detector", "Verdict"]
+__all__ = ["DETECTORS", "Chance", "Detector", "Verdict"]

@@ -92,6 +92,14 @@ class TestEveryStrategy:
         strategy.tell(other, co=True, co_step=3, total_steps=40)
         assert strategy.p_co([other])[0] > 0.5
 
+    def test_a_later_answer_for_the_same_point_replaces_an_earlier_one(self, kind: str) -> None:
+        corrected, told_once = made(kind), made(kind)
+        point = corrected.ask(1)[0]
+        corrected.tell(point, co=True, co_step=3, total_steps=40)
+        corrected.tell(point, co=False, total_steps=40)
+        told_once.tell(point, co=False, total_steps=40)
+        assert corrected.p_co([point]) == told_once.p_co([point])
+
     def test_a_point_of_another_space_is_refused(self, kind: str) -> None:
         with pytest.raises(ValueError, match=r"expected a point with method\.epsilon, .*; got seed"):
             made(kind).tell({"seed": 0}, co=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import subprocess
 import sys
 import time
@@ -13,15 +12,18 @@ import pytest
 import torch
 
 from cosweep.worker.limits import (
-    Growth,
-    MemoryLimitError,
-    check_memory,
     claim_gpu_share,
     gpu_problem,
     is_out_of_memory,
-    private_memory,
 )
 
+FRESH = """
+import numpy as np
+import pytest
+
+from cosweep.worker import limits
+from cosweep.worker.limits import MemoryLimitError, check_memory, private_memory
+"""
 HANG = """
 import ctypes, sys
 from cosweep.worker.limits import time_limit
@@ -52,33 +54,42 @@ def test_a_process_that_ends_in_time_goes_on() -> None:
     assert (done.returncode, done.stdout) == (0, "ended\n")
 
 
+def run_fresh(code: str) -> None:
+    """Run code in a process of its own: one that ran other tests has free memory, from which arrays come."""
+    done = subprocess.run([sys.executable, "-c", FRESH + code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_what_a_process_holds_is_measured_and_limited() -> None:
-    before = private_memory()
-    held = np.ones(25_000_000)  # 0.2 GB
-    assert 0.15 < private_memory() - before < 0.3
-    check_memory(None)
-    check_memory(before + 1)
-    with pytest.raises(MemoryLimitError, match=r"holds .* GB; resources.memory allows 0\.01"):
-        check_memory(0.01)
-    check_memory(before + 0.1, earlier=0.15)
-    assert held.all()
+    run_fresh("""
+before = private_memory()
+held = np.ones(25_000_000)  # 0.2 GB
+assert 0.15 < private_memory() - before < 0.3
+check_memory(None)
+check_memory(before + 1)
+check_memory(before + 0.1, earlier=0.15)
+with pytest.raises(MemoryLimitError, match=r"holds .* GB; resources.memory allows 0\\.01"):
+    check_memory(0.01)
+assert held.all()
+""")
 
 
-def test_a_process_that_has_grown_much_is_not_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cosweep.worker.limits._GROWTH_GIGABYTES", 0.5)
-    gc.collect()  # what earlier tests left would be given back in the middle of this one
-    growth = Growth()
-    assert growth.excess() == 0
-    small = np.ones(50_000_000)
-    assert growth.excess() == 0
-    held = np.ones(25_000_000)
-    assert 0.5 < growth.excess() < 0.7
-    assert len(small)
-    del held
-    ring: list[object] = [np.ones(50_000_000)]
-    ring.append(ring)
-    del ring  # which only the collector finds
-    assert growth.excess() == 0
+def test_a_process_that_has_grown_much_is_not_to_go_on() -> None:
+    run_fresh("""
+limits._GROWTH_GIGABYTES = 0.5
+growth = limits.Growth()
+assert growth.excess() == 0
+small = np.ones(50_000_000)
+assert growth.excess() == 0
+held = np.ones(25_000_000)
+assert 0.5 < growth.excess() < 0.7
+assert len(small)
+del held
+ring = [np.ones(50_000_000)]
+ring.append(ring)
+del ring  # which only the collector finds
+assert growth.excess() == 0
+""")
 
 
 def test_exceptions_for_want_of_memory_are_told_from_others() -> None:
