@@ -82,6 +82,17 @@ def test_links_of_the_documentation_lead_somewhere() -> None:
         assert not [target for target in targets if "://" not in target and not (page.parent / target).exists()], page
 
 
+def test_files_and_folders_that_the_documentation_names_exist() -> None:
+    folders = "cosweep|tests|benchmarks|docs|search_spaces"
+    examples = {"cosweep/methods/r_fgsm.py", "tests/methods/test_r_fgsm.py"}  # of adding_a_method.md
+    missing = set()
+    for page in (ROOT / "README.md", ROOT / "cluster" / "README.md", *DOCS.glob("*.md")):
+        named = re.findall(rf"(?:^|[`\s])((?:{folders})/[\w./]*\w)", page.read_text(), flags=re.MULTILINE)
+        paths = {path for path in named if "FILE" not in path} - examples
+        missing |= {(page.name, path) for path in paths if not (ROOT / path).exists()}
+    assert not missing
+
+
 def script(name: str) -> Any:
     """A script of the documentation."""
     spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
