@@ -68,7 +68,7 @@ def test_the_trial_that_the_readme_shows_runs_as_it_stands_there(capsys: pytest.
         if "run_trial" in code
     ]
     exec(
-        code.replace('"epochs": 5', '"epochs": 1').replace(
+        code.replace('"epochs": 15', '"epochs": 1').replace(
             '{"method"', '{"data": {"source": "digits", "train_examples": 256}, "method"'
         ),
         {},
