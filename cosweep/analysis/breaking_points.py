@@ -49,7 +49,7 @@ class Cell:
 
     @property
     def probability(self) -> float:
-        """P(CO) over the trials that say; NaN if none does."""
+        """P(CO) over the trials that broke or stayed healthy; NaN if there are none."""
         return self.broken / self.trials if self.trials else math.nan
 
     @property

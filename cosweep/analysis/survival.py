@@ -135,7 +135,7 @@ def logrank(groups: Mapping[str, tuple[Sequence[float], Sequence[bool]]]) -> Log
 
 
 def onset_groups(trials: Iterable[Row], axis: str | None) -> dict[str, Group]:
-    """Times to the breaking point by the values of a column, in their order, of the trials that say whether they broke.
+    """Times to the breaking point of the trials that broke or stayed healthy, by a column's values, in their order.
 
     Args:
         trials: Rows of ``trials``.

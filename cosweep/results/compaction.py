@@ -1,9 +1,9 @@
 """Merging the small files of finished trials into one file for each table and sweep.
 
-Killed at any moment, it loses nothing: what it has merged is published whole, and read back, before a fragment is
-removed. A fragment that is written anew meanwhile stays, and wins over what was merged; it would be lost only if
-written between the last look at the old one and its removal, and then the trial's earlier rows remain. Failed trials
-keep their files, since they may run again.
+Compaction may be killed at any moment without loss: it publishes the merged file whole, and reads it back, before it
+removes a fragment. A fragment that is written anew meanwhile stays, and wins over what was merged; it would be lost
+only if written between the last look at the old one and its removal, and then the trial's earlier rows remain. Failed
+trials keep their files, since they may run again.
 """
 
 from __future__ import annotations
