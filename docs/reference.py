@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from cosweep.cli.commands import MENUS
+from cosweep.cli.menu_commands import MENUS
 from cosweep.cli.tables import menu_table
 from cosweep.metrics import ABLATIONS
 from cosweep.results.schema import TABLES

@@ -20,7 +20,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cosweep.analysis.values import PIXEL_COLUMNS
-from cosweep.cli.commands import MENUS, app, console
+from cosweep.cli.app import console
+from cosweep.cli.commands import app
+from cosweep.cli.menu_commands import MENUS
 from cosweep.cli.tables import menu_table
 from cosweep.definition.search_space import load_sweep
 from cosweep.results.store import Store
