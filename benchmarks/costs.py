@@ -42,7 +42,7 @@ def main() -> None:
     fgsm = trainers["fgsm"]
     probe = fgsm.spec.probe
     x, y = fgsm.data.test_subset(probe.examples)
-    prober = Prober(x, y, fgsm.spec.method.epsilon, probe.pgd_steps, fgsm.data.box, 0)
+    prober = Prober(x, y, fgsm.spec.method.threat(fgsm.data.box), probe.pgd_steps, seed=0)
     measured: dict[str, Callable[[], object]] = {"training": timed_steps(fgsm, probe.every, device)}
     measured["the probe itself"] = lambda: prober.measure(fgsm.model)
     made = {name: diagnostic() for name, diagnostic in DIAGNOSTICS.items()}

@@ -21,6 +21,7 @@ from cosweep.errors import Fault, SpecError, clipped, shown, unknown_name
 from cosweep.units import GREY_LEVELS, parse_number, parse_pixels
 
 T = TypeVar("T", bound="Spec")
+C = TypeVar("C", bound="Component")
 LARGEST_INT = 2**63 - 1
 """What a column of the tables holds."""
 LARGEST_FLOAT = 1e30
@@ -51,6 +52,11 @@ def pixel_quantity(default: object) -> Any:
 def radius(default: object) -> Any:
     """Dataclass field for a length on the pixel scale, in a norm that may let it exceed 1."""
     return number(default, low=0.0, pixels=True)
+
+
+def in_epsilons(default: float) -> Any:
+    """Dataclass field of a method for a length on the pixel scale that is so many epsilons unless it is set."""
+    return field(default=None, metadata={**radius(None).metadata, "in_epsilons": default})
 
 
 def pixel_fault(value: float) -> str:
@@ -105,6 +111,18 @@ class Component(Spec):
     key: ClassVar[str] = "name"
     name: ClassVar[str]
     source: ClassVar[str] = ""
+
+
+def registry(*classes: type[C]) -> dict[str, type[C]]:
+    """Components by their names, in this order.
+
+    Raises:
+        ValueError: If two have the same name.
+    """
+    by_name = {cls.name: cls for cls in classes}
+    if len(by_name) < len(classes):
+        raise ValueError(f"two components have one name: {[cls.name for cls in classes]}")
+    return by_name
 
 
 Menus = Mapping[type[Component], Mapping[str, type[Component]]]

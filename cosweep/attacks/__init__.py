@@ -4,9 +4,11 @@ from cosweep.attacks.gradients import gradient_and_logits, input_gradient, margi
 from cosweep.attacks.pgd import correct, labels_right, pgd, pgd_alpha, random_start, withstands_pgd
 from cosweep.attacks.projection import Norm, clip_ball, clip_box, lengths, steepest, uniform_in_ball, uniform_like
 from cosweep.attacks.single_step import fgsm, single_step, step
+from cosweep.attacks.threat_model import ThreatModel
 
 __all__ = [
     "Norm",
+    "ThreatModel",
     "clip_ball",
     "clip_box",
     "correct",

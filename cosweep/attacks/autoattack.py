@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from cosweep.attacks.gradients import input_gradient, vanished
 from cosweep.attacks.pgd import correct, pgd_alpha, withstands_pgd
-from cosweep.attacks.projection import Norm, clip_ball, clip_box
+from cosweep.attacks.projection import Norm
+from cosweep.attacks.threat_model import ThreatModel
 from cosweep.errors import CosweepError
 from cosweep.seeding import generator
 from cosweep.units import Box
@@ -50,11 +51,9 @@ def withstands_autoattack(
     model: nn.Module,
     x: Tensor,
     y: Tensor,
+    threat: ThreatModel,
     *,
     num_classes: int,
-    epsilon: float,
-    norm: Norm,
-    box: Box,
     reach: Box,
     seed: int,
 ) -> Tensor:
@@ -78,14 +77,14 @@ def withstands_autoattack(
     from pyautoattack.square import SquareAttack
 
     standing = correct(model, x, y)
-    if epsilon == 0 or not standing.any():
+    if threat.epsilon == 0 or not standing.any():
         return standing
     width = reach.high - reach.low
     scaled = _Scaled(model, reach.low, width)
     images = (x - reach.low) / width
     common: dict[str, Any] = {
-        "norm": _NORMS[norm],
-        "eps": epsilon / width,
+        "norm": _NORMS[threat.norm],
+        "eps": threat.epsilon / width,
         "seed": seed % 2**31,
         "device": x.device,
         "verbose": False,
@@ -104,17 +103,22 @@ def withstands_autoattack(
             if len(alive) == 0:
                 break
             found = reach.low + width * attack.perturb(images[alive], y[alive]) - x[alive]
-            delta = clip_box(clip_ball(found, epsilon, norm), x[alive], box)
-            standing[alive] = correct(model, x[alive] + delta, y[alive])
+            standing[alive] = correct(model, x[alive] + threat.clip(found, x[alive]), y[alive])
     alive = standing.nonzero().flatten()
     if len(alive):
-        outside = ((x[alive] < box.low) | (x[alive] > box.high)).flatten(1).any(dim=1)
+        outside = ((x[alive] < threat.box.low) | (x[alive] > threat.box.high)).flatten(1).any(dim=1)
         alive = alive[outside | vanished(input_gradient(model, x[alive], y[alive]))]
     if len(alive):
         standing[alive] = withstands_pgd(
-            model, x[alive], y[alive], epsilon=epsilon, alpha=pgd_alpha(epsilon, _STEPS), steps=_STEPS, restarts=1,
-            box=box, rng=generator(seed, "pgd"), norm=norm,
-        )  # fmt: skip
+            model,
+            x[alive],
+            y[alive],
+            threat,
+            alpha=pgd_alpha(threat.epsilon, _STEPS),
+            steps=_STEPS,
+            restarts=1,
+            rng=generator(seed, "pgd"),
+        )
     return standing
 
 

@@ -13,14 +13,14 @@ from cosweep.attacks.gradients import (
     margin_where,
     vanished,
 )
-from cosweep.attacks.projection import Norm, clip_box, uniform_in_ball
+from cosweep.attacks.projection import clip_box, uniform_in_ball
 from cosweep.attacks.single_step import single_step, step
-from cosweep.units import Box
+from cosweep.attacks.threat_model import ThreatModel
 
 
-def random_start(x: Tensor, epsilon: float, box: Box, rng: torch.Generator, norm: Norm = "linf") -> Tensor:
+def random_start(x: Tensor, threat: ThreatModel, rng: torch.Generator) -> Tensor:
     """Uniform perturbation in the ball, clipped to the box."""
-    return clip_box(uniform_in_ball(x, epsilon, rng, norm), x, box)
+    return clip_box(uniform_in_ball(x, threat.epsilon, rng, threat.norm), x, threat.box)
 
 
 def pgd_alpha(epsilon: float, steps: int) -> float:
@@ -36,22 +36,18 @@ def pgd(
     model: Classifier,
     x: Tensor,
     y: Tensor,
+    threat: ThreatModel,
     *,
-    epsilon: float,
     alpha: float,
     steps: int,
-    box: Box,
     rng: torch.Generator,
-    norm: Norm = "linf",
     start: Tensor | None = None,
     gradient_of: InputGradient = input_gradient,
 ) -> Tensor:
     """Perturbation (N, C, H, W) after ``steps`` steepest steps of ``alpha`` from ``start``; None is a random start."""
-    delta = random_start(x, epsilon, box, rng, norm) if start is None else start
+    delta = random_start(x, threat, rng) if start is None else start
     for _ in range(steps):
-        delta = single_step(
-            model, x, y, alpha=alpha, box=box, start=delta, epsilon=epsilon, norm=norm, gradient_of=gradient_of
-        )
+        delta = single_step(model, x, y, threat, alpha=alpha, start=delta, gradient_of=gradient_of)
     return delta
 
 
@@ -59,14 +55,12 @@ def withstands_pgd(
     model: Classifier,
     x: Tensor,
     y: Tensor,
+    threat: ThreatModel,
     *,
-    epsilon: float,
     alpha: float,
     steps: int,
     restarts: int,
-    box: Box,
     rng: torch.Generator,
-    norm: Norm = "linf",
 ) -> Tensor:
     """Which examples (N,) no iterate of any restart turns wrong, clean image included.
 
@@ -77,7 +71,7 @@ def withstands_pgd(
     standing = correct(model, x, y)
     flat = torch.zeros_like(standing)
     for _ in range(restarts):
-        start = random_start(x, epsilon, box, rng, norm)
+        start = random_start(x, threat, rng)
         alive = standing.nonzero().flatten()
         delta = start[alive]
         for _ in range(steps):
@@ -88,7 +82,7 @@ def withstands_pgd(
             alive, delta = alive[kept], delta[kept]
             flat[alive] |= vanished(gradient[kept])
             gradient = margin_where(flat[alive], gradient[kept], model, x[alive] + delta, y[alive])
-            delta = step(gradient, x[alive], alpha=alpha, box=box, start=delta, epsilon=epsilon, norm=norm)
+            delta = step(gradient, x[alive], threat, alpha=alpha, start=delta)
         standing = torch.zeros_like(standing)
         standing[alive[correct(model, x[alive] + delta, y[alive])]] = True
     return standing

@@ -66,8 +66,12 @@ def menu_table(what: str) -> FittedTable:
 
 
 def _options(component: type[Component]) -> list[str]:
-    """Options of a component, each with its default; null follows from the others."""
-    return [f"{option.name}: {_default(option)}" for option in fields(component)]
+    """Options of a component, each with its default, of norm the values it may have; null follows from the others."""
+    norms = " or ".join(getattr(component, "norms", ()))
+    return [
+        f"{option.name}: {norms if option.name == 'norm' and norms else _default(option)}"
+        for option in fields(component)
+    ]
 
 
 def _default(option: Field[Any]) -> str:
@@ -76,6 +80,8 @@ def _default(option: Field[Any]) -> str:
         return "(required)"
     if option.metadata.get("pixels") and isinstance(value, float):
         return format_pixels(value)
+    if "in_epsilons" in option.metadata:
+        return f"{option.metadata['in_epsilons']:g} epsilon"
     if isinstance(value, (bool, type(None), tuple)):
         return json.dumps(value)
     return str(value)

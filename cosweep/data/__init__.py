@@ -6,18 +6,19 @@ from cosweep.data.injections import Grouped, Inject, InjectOrthogonal, Partial, 
 from cosweep.data.interventions import ImageSet, Intervention
 from cosweep.data.pass_filters import BandStop, HighPass, LowPass
 from cosweep.data.sources import SOURCES, Source
+from cosweep.specs import registry
 
-INTERVENTIONS: dict[str, type[Intervention]] = {
-    "inject": Inject,
-    "inject_orthogonal": InjectOrthogonal,
-    "low_pass": LowPass,
-    "high_pass": HighPass,
-    "band_stop": BandStop,
-    "shuffled": Shuffled,
-    "shared": Shared,
-    "grouped": Grouped,
-    "partial": Partial,
-}
+INTERVENTIONS: dict[str, type[Intervention]] = registry(
+    Inject,
+    InjectOrthogonal,
+    LowPass,
+    HighPass,
+    BandStop,
+    Shuffled,
+    Shared,
+    Grouped,
+    Partial,
+)
 
 __all__ = [
     "CARRIERS",

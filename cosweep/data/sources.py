@@ -18,7 +18,7 @@ from cosweep.data.image_folder import read_image_folder
 from cosweep.data.image_parquet import read_image_parquet
 from cosweep.data.splits import SplitSpec
 from cosweep.errors import CosweepError, Fault, shown
-from cosweep.specs import Component, number, spec_hash
+from cosweep.specs import Component, number, registry, spec_hash
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,12 +228,12 @@ class FashionMNIST(TorchvisionSource):
     dataset_class: ClassVar[str] = "FashionMNIST"
 
 
-SOURCES: dict[str, type[Source]] = {
-    "digits": Digits,
-    "cifar10": CIFAR10,
-    "cifar100": CIFAR100,
-    "svhn": SVHN,
-    "fashion_mnist": FashionMNIST,
-    "image_folder": ImageFolder,
-    "image_parquet": ImageParquet,
-}
+SOURCES: dict[str, type[Source]] = registry(
+    Digits,
+    CIFAR10,
+    CIFAR100,
+    SVHN,
+    FashionMNIST,
+    ImageFolder,
+    ImageParquet,
+)

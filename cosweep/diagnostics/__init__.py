@@ -5,13 +5,14 @@ from cosweep.diagnostics.base import Diagnostic, View
 from cosweep.diagnostics.curvature import Curvature
 from cosweep.diagnostics.delta import DeltaCosine, DeltaSpectrum
 from cosweep.diagnostics.ray import Ray
+from cosweep.specs import registry
 
-DIAGNOSTICS: dict[str, type[Diagnostic]] = {
-    "curvature": Curvature,
-    "delta_cos": DeltaCosine,
-    "delta_spectrum": DeltaSpectrum,
-    "abnormal": Abnormal,
-    "ray": Ray,
-}
+DIAGNOSTICS: dict[str, type[Diagnostic]] = registry(
+    Curvature,
+    DeltaCosine,
+    DeltaSpectrum,
+    Abnormal,
+    Ray,
+)
 
 __all__ = ["DIAGNOSTICS", "Diagnostic", "View"]

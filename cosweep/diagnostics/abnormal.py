@@ -25,8 +25,8 @@ class Abnormal(Diagnostic):
 
     @torch.no_grad()
     def measure(self, view: View) -> Measured:
-        model, x, y, box, epsilon, norm = view.model, view.x, view.y, view.box, view.epsilon, view.norm
-        eta = random_start(x, epsilon, box, generator(view.seed, "abnormal"), norm)
-        delta = single_step(model, x, y, alpha=1.25 * epsilon, box=box, start=eta, epsilon=epsilon, norm=norm)
+        model, x, y, threat = view.model, view.x, view.y, view.threat
+        eta = random_start(x, threat, generator(view.seed, "abnormal"))
+        delta = single_step(model, x, y, threat, alpha=1.25 * threat.epsilon, start=eta)
         before, after = (functional.cross_entropy(model(x + d), y, reduction="none") for d in (eta, delta))
         return {"abnormal_share": (before > after).double().mean().item()}

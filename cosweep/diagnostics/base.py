@@ -10,10 +10,9 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from cosweep.attacks import Norm, fgsm, measuring_gradient, pgd, pgd_alpha
+from cosweep.attacks import ThreatModel, fgsm, measuring_gradient, pgd, pgd_alpha
 from cosweep.seeding import generator
 from cosweep.specs import Component, number
-from cosweep.units import Box
 
 Measured = Mapping[str, float | list[float]]
 
@@ -25,7 +24,7 @@ class View:
     Attributes:
         model: Maps pixels to logits.
         x, y: (N, C, H, W) intervened images, (N,) labels.
-        epsilon, norm, box: Of the attacks.
+        threat: What attacks may do.
         pgd_steps: Steps of PGD, with :func:`pgd_alpha`.
         seed: Of all noise; the same at every probe of a trial.
     """
@@ -33,16 +32,14 @@ class View:
     model: nn.Module
     x: Tensor
     y: Tensor
-    epsilon: float
-    norm: Norm
-    box: Box
+    threat: ThreatModel
     pgd_steps: int
     seed: int
 
     @cached_property
     def fgsm_delta(self) -> Tensor:
         """(N, C, H, W) perturbation by FGSM."""
-        return fgsm(self.model, self.x, self.y, self.epsilon, self.box, self.norm, measuring_gradient)
+        return fgsm(self.model, self.x, self.y, self.threat, measuring_gradient)
 
     @cached_property
     def pgd_delta(self) -> Tensor:
@@ -51,12 +48,10 @@ class View:
             self.model,
             self.x,
             self.y,
-            epsilon=self.epsilon,
-            alpha=pgd_alpha(self.epsilon, self.pgd_steps),
+            self.threat,
+            alpha=pgd_alpha(self.threat.epsilon, self.pgd_steps),
             steps=self.pgd_steps,
-            box=self.box,
             rng=generator(self.seed, "delta"),
-            norm=self.norm,
             gradient_of=measuring_gradient,
         )
 

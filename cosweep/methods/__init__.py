@@ -17,25 +17,26 @@ from cosweep.methods.nu_at import NuAT
 from cosweep.methods.pgd import PGD
 from cosweep.methods.rs_fgsm import RSFGSM
 from cosweep.methods.zero_grad import ZeroGrad
+from cosweep.specs import registry
 
-METHODS: dict[str, type[Method]] = {
-    "fgsm": FGSM,
-    "rs_fgsm": RSFGSM,
-    "n_fgsm": NFGSM,
-    "pgd": PGD,
-    "grad_align": GradAlign,
-    "free": Free,
-    "zero_grad": ZeroGrad,
-    "multi_grad": MultiGrad,
-    "kim": Kim,
-    "aaer": AAER,
-    "elle": ELLE,
-    "elle_a": ELLEA,
-    "atas": ATAS,
-    "lap": LAP,
-    "fast_adv_plus": FastAdvPlus,
-    "gat": GAT,
-    "nu_at": NuAT,
-}
+METHODS: dict[str, type[Method]] = registry(
+    FGSM,
+    RSFGSM,
+    NFGSM,
+    PGD,
+    GradAlign,
+    Free,
+    ZeroGrad,
+    MultiGrad,
+    Kim,
+    AAER,
+    ELLE,
+    ELLEA,
+    ATAS,
+    LAP,
+    FastAdvPlus,
+    GAT,
+    NuAT,
+)
 
 __all__ = ["METHODS", "Batch", "Memory", "Method"]

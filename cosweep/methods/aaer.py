@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from cosweep.attacks import gradient_and_logits
 from cosweep.methods.base import Batch, batch_norm_in
-from cosweep.methods.single_steps import OnSingleStep
+from cosweep.methods.on_single_step import OnSingleStep
 from cosweep.parallel import ALONE, Workers
 from cosweep.specs import number
 from cosweep.units import GREY_LEVELS
@@ -53,10 +53,6 @@ class AAER(OnSingleStep):
         for name, values in _LAMBDAS[self.base].items():
             self.resolve(name, float(np.interp(self.epsilon * GREY_LEVELS, _LEVELS, values)))
 
-    @property
-    def cost(self) -> tuple[float, float]:
-        return 2, 2
-
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         with batch_norm_in(self.attack_mode, model):
             delta, before = self._attack(model, batch)
@@ -78,9 +74,10 @@ class AAER(OnSingleStep):
 
     def _attack(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """Perturbation, and the logits at its start."""
-        start = self.single_step.draw(batch, self.epsilon)
+        single_step = self.single_step
+        start = single_step.start(batch)
         gradient, logits = gradient_and_logits(model, batch.x + start, batch.y)
-        return self.single_step.take(gradient, start, batch, self.epsilon), logits
+        return single_step.take(gradient, start, batch), logits
 
 
 def _mean_where(chosen: Tensor, values: Tensor, workers: Workers) -> Tensor:

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from cosweep.attacks import clip_ball, clip_box, input_gradient, uniform_like
+from cosweep.attacks import clip_box, input_gradient, uniform_like
 from cosweep.errors import Fault
 from cosweep.methods.base import Batch, Memory, Method
 from cosweep.specs import number
@@ -53,14 +53,6 @@ class ATAS(Method):
         if self.step_low > self.step_high:
             yield Fault("step_low", f"must be at most step_high, {self.step_high:g}; got {self.step_low:g}")
 
-    @property
-    def bound(self) -> float:
-        return self.epsilon
-
-    @property
-    def cost(self) -> tuple[float, float]:
-        return 2, 2
-
     def fresh_memory(self, examples: int, shape: tuple[int, int, int], batch_size: int, device: torch.device) -> Memory:
         return {
             "delta": torch.zeros(examples, *shape, device=device),
@@ -76,7 +68,7 @@ class ATAS(Method):
         start = clip_box(torch.where(anew.view(-1, 1, 1, 1), noise, memory["delta"][example]), x, batch.box)
         gradient = input_gradient(model, x + start, batch.y)
         moment, alpha = self.steps(gradient, memory["moment"][example], epoch)
-        delta = clip_box(clip_ball(start + alpha.view(-1, 1, 1, 1) * gradient.sign(), self.epsilon), x, batch.box)
+        delta = self.threat(batch.box).clip(start + alpha.view(-1, 1, 1, 1) * gradient.sign(), x)
         numbers = batch.gather(example)  # every worker remembers all: an example may be another's next time
         for name, value in (("delta", delta), ("moment", moment), ("draws", epoch)):
             memory[name][numbers] = batch.gather(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from cosweep.attacks import Norm
+from cosweep.attacks import Norm, ThreatModel
 from cosweep.errors import Fault
 from cosweep.parallel import ALONE, Workers
 from cosweep.specs import Component, number, pixel_fault, radius
@@ -89,31 +89,36 @@ class Method(Component):
 
     def faults(self) -> Iterator[Fault]:
         if self.norm not in self.norms:
-            from cosweep.methods import METHODS
-
-            able = ", ".join(sorted(name for name, method in METHODS.items() if self.norm in method.norms))
-            known = " and ".join(self.norms)
-            yield Fault(
-                "norm", f"{self.name} is defined for {known}, not {self.norm}; methods with {self.norm}: {able}"
-            )
+            text = f"{self.name} is defined for {' and '.join(self.norms)}, not {self.norm}"
+            yield Fault("norm", f"{text}; cosweep list methods shows the norms of each")
         if self.norm == "linf":
             values = {name: getattr(self, name, None) for name in ("epsilon", "alpha")}
             yield from (Fault(name, text) for name, value in values.items() if value and (text := pixel_fault(value)))
 
-    def resolve_alpha(self, share: float) -> None:
-        """Let an unset ``alpha`` be this share of epsilon."""
-        alpha = share * self.epsilon
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for f in fields(self):
+            if "in_epsilons" in f.metadata:
+                self.resolve_alpha(f.metadata["in_epsilons"])
+
+    def resolve_alpha(self, epsilons: float) -> None:
+        """Let an unset ``alpha`` be so many epsilons."""
+        alpha = epsilons * self.epsilon
         self.resolve("alpha", min(1.0, alpha) if self.norm == "linf" else alpha)
 
-    @property
-    @abstractmethod
-    def bound(self) -> float:
-        """Largest norm of what :meth:`perturb` can return, for images inside the box."""
+    def threat(self, box: Box) -> ThreatModel:
+        """The threat model that is trained against, for images of this box."""
+        return ThreatModel(self.epsilon, box, self.norm)
 
     @property
-    @abstractmethod
+    def bound(self) -> float:
+        """Largest norm of what :meth:`perturb` can return, for images inside the box."""
+        return self.epsilon
+
+    @property
     def cost(self) -> tuple[float, float]:
         """Forward and backward passes per step, the training pass included; the mean where it varies."""
+        return 2, 2
 
     @property
     def replays(self) -> int:

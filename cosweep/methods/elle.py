@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from cosweep.attacks import uniform_like
 from cosweep.methods.base import Batch, Memory
-from cosweep.methods.single_steps import OnSingleStep
+from cosweep.methods.on_single_step import OnSingleStep
 from cosweep.parallel import draw
 from cosweep.specs import number
 from cosweep.units import GREY_LEVELS

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from cosweep.attacks import Norm, correct, pgd, pgd_alpha
 from cosweep.methods.base import Batch, Memory, Method, batch_norm_in
 from cosweep.methods.rs_fgsm import RSFGSM
-from cosweep.specs import number, radius
+from cosweep.specs import in_epsilons, number
 
 _NEW_SHARE = 0.3
 """Of a check in the running mean."""
@@ -38,18 +38,10 @@ class FastAdvPlus(Method):
     source: ClassVar[str] = "Li et al., 2020"
     norms: ClassVar[tuple[Norm, ...]] = ("linf", "l2")
 
-    alpha: float = radius(None)
+    alpha: float = in_epsilons(1.25)
     steps: int = number(7, low=1)
     check_every: int = number(20, low=1)
     drop: float = number(0.5, low=0.0, high=1.0)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.resolve_alpha(1.25)
-
-    @property
-    def bound(self) -> float:
-        return self.epsilon
 
     @property
     def cost(self) -> tuple[float, float]:
@@ -82,7 +74,6 @@ class FastAdvPlus(Method):
             memory["robust_acc"] = memory["robust_acc"].lerp(accuracy, 1.0 if memory["steps"] == 0 else _NEW_SHARE)
 
     def _pgd(self, model: nn.Module, batch: Batch) -> Tensor:
-        return pgd(
-            model, batch.x, batch.y, epsilon=self.epsilon, alpha=pgd_alpha(self.epsilon, self.steps), steps=self.steps,
-            box=batch.box, rng=batch.rng, norm=self.norm,
-        )  # fmt: skip
+        alpha = pgd_alpha(self.epsilon, self.steps)
+        threat = self.threat(batch.box)
+        return pgd(model, batch.x, batch.y, threat, alpha=alpha, steps=self.steps, rng=batch.rng)

@@ -5,36 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from cosweep.attacks import Norm, single_step
-from cosweep.methods.base import Batch, Method
-from cosweep.specs import radius
+from cosweep.attacks import Norm
+from cosweep.methods.base import Batch
+from cosweep.methods.single_step import SingleStep
 
 
 @dataclass(frozen=True, kw_only=True)
-class FGSM(Method):
+class FGSM(SingleStep):
     """One step of ``alpha`` (default epsilon) from the image, clipped to ball and box; in l2, FGM."""
 
     name: ClassVar[str] = "fgsm"
     source: ClassVar[str] = "Goodfellow et al., ICLR 2015"
     norms: ClassVar[tuple[Norm, ...]] = ("linf", "l2")
 
-    alpha: float = radius(None)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.resolve_alpha(1.0)
-
     @property
     def bound(self) -> float:
         return min(self.alpha, self.epsilon)
 
-    @property
-    def cost(self) -> tuple[float, float]:
-        return 2, 2
-
-    def perturb(self, model: nn.Module, batch: Batch) -> Tensor:
-        return single_step(
-            model, batch.x, batch.y, alpha=self.alpha, box=batch.box, epsilon=self.epsilon, norm=self.norm
-        )
+    def start(self, batch: Batch) -> Tensor:
+        """Zero: the image itself."""
+        return batch.x.new_zeros(())

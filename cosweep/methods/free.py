@@ -8,9 +8,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from cosweep.attacks import Norm, clip_ball, clip_box, steepest
+from cosweep.attacks import Norm, clip_ball, steepest
 from cosweep.methods.base import Batch, Memory, Method
-from cosweep.specs import number, radius
+from cosweep.specs import in_epsilons, number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,17 +36,9 @@ class Free(Method):
     source: ClassVar[str] = "Shafahi et al., NeurIPS 2019"
     norms: ClassVar[tuple[Norm, ...]] = ("linf", "l2")
 
-    alpha: float = radius(None)
+    alpha: float = in_epsilons(1.0)
     replays: int = number(8, low=1)
     as_released: bool = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.resolve_alpha(1.0)
-
-    @property
-    def bound(self) -> float:
-        return self.epsilon
 
     @property
     def cost(self) -> tuple[float, float]:
@@ -56,8 +48,7 @@ class Free(Method):
         return {"delta": torch.zeros(min(batch_size, examples), *shape, device=device)}
 
     def perturb(self, model: nn.Module, batch: Batch) -> Tensor:
-        delta = clip_ball(self._kept(batch), self.epsilon, self.norm)
-        return clip_box(delta, batch.x, batch.box)
+        return self.threat(batch.box).clip(self._kept(batch), batch.x)
 
     def backward(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         x_adv = (batch.x + self.attack(model, batch)).requires_grad_()

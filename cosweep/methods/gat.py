@@ -31,10 +31,6 @@ class GAT(Method):
     lambda_: float = number(10.0, low=0.0)
 
     @property
-    def bound(self) -> float:
-        return self.epsilon
-
-    @property
     def cost(self) -> tuple[float, float]:
         return 3.5, 3
 
@@ -53,7 +49,7 @@ class GAT(Method):
                 clean = model(x)
             loss = loss + strength * self.distance(clean, logits, batch)
         (gradient,) = torch.autograd.grad(loss, leaf)
-        return step(gradient, x, alpha=self.epsilon, box=batch.box, start=start, epsilon=self.epsilon)
+        return step(gradient, x, self.threat(batch.box), alpha=self.epsilon, start=start)
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         strength = self.strength(batch)

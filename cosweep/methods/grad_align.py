@@ -14,7 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from cosweep.attacks import input_gradient, lengths, steepest, step, uniform_like
 from cosweep.methods.base import Batch, Method, batch_norm_in
 from cosweep.parallel import ALONE, Workers
-from cosweep.specs import number, radius
+from cosweep.specs import in_epsilons, number
 from cosweep.units import GREY_LEVELS
 
 _VANISHED = 1e-20
@@ -39,13 +39,12 @@ class GradAlign(Method):
     source: ClassVar[str] = "Andriushchenko & Flammarion, NeurIPS 2020"
     second_order: ClassVar[bool] = True
 
-    alpha: float = radius(None)
+    alpha: float = in_epsilons(1.0)
     lambda_: float = number(None, low=0.0)
     as_released: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.resolve_alpha(1.0)
         levels = min(16.0, self.epsilon * GREY_LEVELS)
         self.resolve("lambda_", 0.2 if self.as_released else math.exp(levels * math.log(10) / 8 + math.log(0.02)))
 
@@ -76,7 +75,7 @@ class GradAlign(Method):
         return loss + self.lambda_ * (1 - mean_cosine(gradient, other, batch.workers)) / batch.workers.count, logits
 
     def _step(self, gradient: Tensor, batch: Batch) -> Tensor:
-        return step(gradient, batch.x, alpha=self.alpha, box=batch.box, epsilon=self.epsilon)
+        return step(gradient, batch.x, self.threat(batch.box), alpha=self.alpha)
 
 
 def mean_cosine(gradient: Tensor, other: Tensor, workers: Workers = ALONE) -> Tensor:

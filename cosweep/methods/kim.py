@@ -10,10 +10,8 @@ from torch import Tensor, nn
 
 from cosweep.attacks import clip_box, correct, gradient_and_logits, labels_right
 from cosweep.methods.base import Batch, Method, batch_norm_in
-from cosweep.methods.single_steps import SINGLE_STEPS
+from cosweep.methods.rs_fgsm import RSFGSM
 from cosweep.specs import number
-
-_STEP = SINGLE_STEPS["rs_fgsm"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,17 +31,14 @@ class Kim(Method):
     checkpoints: int = number(3, low=1)
 
     @property
-    def bound(self) -> float:
-        return _STEP.bound(self.epsilon)
-
-    @property
     def cost(self) -> tuple[float, float]:
         return 2 + self.checkpoints - 1, 2
 
     def perturb(self, model: nn.Module, batch: Batch) -> Tensor:
-        start = _STEP.draw(batch, self.epsilon)
+        rs_fgsm = RSFGSM(epsilon=self.epsilon)
+        start = rs_fgsm.start(batch)
         gradient, logits = gradient_and_logits(model, batch.x + start, batch.y)
-        delta = _STEP.take(gradient, start, batch, self.epsilon)
+        delta = rs_fgsm.take(gradient, start, batch)
         undecided = labels_right(logits, batch.y)
         share = undecided.to(delta.dtype)
         with batch_norm_in("eval", model):

@@ -13,7 +13,7 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from cosweep.methods.base import Batch, batch_norm_in
-from cosweep.methods.single_steps import OnSingleStep
+from cosweep.methods.on_single_step import OnSingleStep
 from cosweep.specs import number
 from cosweep.units import GREY_LEVELS
 
@@ -55,19 +55,16 @@ class LAP(OnSingleStep):
         super().__post_init__()
         self.resolve("weight_radius", float(np.interp(self.epsilon * GREY_LEVELS, _LEVELS, _RADII[self.base])))
 
-    @property
-    def cost(self) -> tuple[float, float]:
-        return 2, 2
-
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         layers = {name: weight for name, weight in model.named_parameters() if weight.dim() > 1}
-        start = self.single_step.draw(batch, self.epsilon)
+        single_step = self.single_step
+        start = single_step.start(batch)
         with batch_norm_in(self.attack_mode, model):
             leaf = (batch.x + start).requires_grad_()
             first = functional.cross_entropy(model(leaf), batch.y, reduction="sum")
             gradient, *slopes = torch.autograd.grad(first, [leaf, *layers.values()])
         slopes = [batch.workers.sum(slope) for slope in slopes]
-        delta = self.single_step.take(gradient, start, batch, self.epsilon)
+        delta = single_step.take(gradient, start, batch)
         moved = {
             name: weight + self.share(number, len(layers)) * scaled_to(slope, weight)
             for number, ((name, weight), slope) in enumerate(zip(layers.items(), slopes, strict=True), start=1)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from cosweep.attacks import input_gradient, random_start, step
 from cosweep.methods.base import Batch, Method
-from cosweep.specs import number, radius
+from cosweep.specs import in_epsilons, number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,12 +25,8 @@ class MultiGrad(Method):
     name: ClassVar[str] = "multi_grad"
     source: ClassVar[str] = "Golgooni et al., 2021"
 
-    alpha: float = radius(None)
+    alpha: float = in_epsilons(2.0)
     samples: int = number(3, low=1)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.resolve_alpha(2.0)
 
     @property
     def bound(self) -> float:
@@ -41,10 +37,10 @@ class MultiGrad(Method):
         return self.samples + 1, self.samples + 1
 
     def perturb(self, model: nn.Module, batch: Batch) -> Tensor:
-        x, y, box = batch.x, batch.y, batch.box
+        x, y, threat = batch.x, batch.y, self.threat(batch.box)
         signs = torch.zeros_like(x)
         for _ in range(self.samples):
-            start = random_start(x, self.epsilon, box, batch.rng)
+            start = random_start(x, threat, batch.rng)
             signs += input_gradient(model, x + start, y).sign()
         shared = signs.where(signs.abs() == self.samples, signs.new_zeros(()))
-        return step(shared, x, alpha=self.alpha, box=box, epsilon=self.epsilon)
+        return step(shared, x, threat, alpha=self.alpha)

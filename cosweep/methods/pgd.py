@@ -35,23 +35,10 @@ class PGD(Method):
         self.resolve_alpha(2 / self.steps)
 
     @property
-    def bound(self) -> float:
-        return self.epsilon
-
-    @property
     def cost(self) -> tuple[float, float]:
         return self.steps + 1, self.steps + 1
 
     def perturb(self, model: nn.Module, batch: Batch) -> Tensor:
-        return pgd(
-            model,
-            batch.x,
-            batch.y,
-            epsilon=self.epsilon,
-            alpha=self.alpha,
-            steps=self.steps,
-            box=batch.box,
-            rng=batch.rng,
-            norm=self.norm,
-            start=None if self.random_start else torch.zeros_like(batch.x),
-        )
+        start = None if self.random_start else torch.zeros_like(batch.x)
+        threat = self.threat(batch.box)
+        return pgd(model, batch.x, batch.y, threat, alpha=self.alpha, steps=self.steps, rng=batch.rng, start=start)

@@ -6,15 +6,15 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from cosweep.attacks import input_gradient, random_start, step
-from cosweep.methods.base import Batch, Method
-from cosweep.specs import number, radius
+from cosweep.methods.base import Batch
+from cosweep.methods.single_step import SingleStep
+from cosweep.specs import in_epsilons, number
 
 
 @dataclass(frozen=True, kw_only=True)
-class ZeroGrad(Method):
+class ZeroGrad(SingleStep):
     """Uniform start, one step of ``alpha`` (default 2 epsilon) along the sign of the gradient's larger entries.
 
     Entries whose magnitude is below the image's quantile at ``quantile`` keep their start. The default is the
@@ -24,25 +24,12 @@ class ZeroGrad(Method):
     name: ClassVar[str] = "zero_grad"
     source: ClassVar[str] = "Golgooni et al., 2021"
 
-    alpha: float = radius(None)
+    alpha: float = in_epsilons(2.0)
     quantile: float = number(0.35, low=0.0, high=1.0)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.resolve_alpha(2.0)
-
-    @property
-    def bound(self) -> float:
-        return self.epsilon
-
-    @property
-    def cost(self) -> tuple[float, float]:
-        return 2, 2
-
-    def perturb(self, model: nn.Module, batch: Batch) -> Tensor:
-        start = random_start(batch.x, self.epsilon, batch.box, batch.rng)
-        gradient = without_small(input_gradient(model, batch.x + start, batch.y), self.quantile)
-        return step(gradient, batch.x, alpha=self.alpha, box=batch.box, start=start, epsilon=self.epsilon)
+    def take(self, gradient: Tensor, start: Tensor, batch: Batch) -> Tensor:
+        """Perturbation (N, C, H, W) to train on, by the larger entries of the gradient at the start."""
+        return super().take(without_small(gradient, self.quantile), start, batch)
 
 
 def without_small(gradient: Tensor, quantile: float) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cosweep.attacks import (
-    Norm,
+    ThreatModel,
     correct,
     gradient_and_logits,
     input_gradient,
@@ -63,7 +63,7 @@ class Prober:
 
     Attributes:
         x, y: (N, C, H, W) images inside ``box``, (N,) labels.
-        epsilon, norm: Radius of the attacks, and of what ball.
+        threat: What attacks may do.
         pgd_steps: Steps of PGD, one restart.
         seed: Of the noise; the same for all probes of a trial.
         with_grad_cos: Whether to measure the gradient cosine.
@@ -72,11 +72,9 @@ class Prober:
 
     x: Tensor
     y: Tensor
-    epsilon: float
+    threat: ThreatModel
     pgd_steps: int
-    box: Box
     seed: int
-    norm: Norm = "linf"
     with_grad_cos: bool = True
     workers: Workers = ALONE
 
@@ -91,7 +89,7 @@ class Prober:
             gradient, logits = gradient_and_logits(model, x, y)
             flat = vanished(gradient)
             ascent = margin_where(flat, gradient, model, x, y)
-            perturbed = x + step(ascent, x, alpha=self.epsilon, box=self.box, norm=self.norm)
+            perturbed = x + step(ascent, x, self.threat, alpha=self.threat.epsilon, ball=False)
             return Accuracies(
                 clean_acc=self._share(labels_right(logits, y)),
                 fgsm_acc=self._share(correct(model, perturbed, y)),
@@ -99,12 +97,10 @@ class Prober:
                     model,
                     self.x,
                     self.y,
-                    epsilon=self.epsilon,
+                    self.threat,
                     steps=self.pgd_steps,
                     restarts=1,
-                    box=self.box,
                     seed=self.seed,
-                    norm=self.norm,
                     workers=self.workers,
                 ),
                 grad_cos=self._grad_cos(model, x, y, gradient) if self.with_grad_cos else math.nan,
@@ -118,7 +114,7 @@ class Prober:
         with evaluating(model):
             for diagnostic in diagnostics:
                 n = diagnostic.examples
-                view = View(model, self.x[:n], self.y[:n], self.epsilon, self.norm, self.box, self.pgd_steps, self.seed)
+                view = View(model, self.x[:n], self.y[:n], self.threat, self.pgd_steps, self.seed)
                 measured |= diagnostic.measure(views.setdefault(n, view))
         return measured
 
@@ -129,7 +125,7 @@ class Prober:
         """Mean cosine of the input gradients at x and at x + noise, uniform in the ball
         (Andriushchenko and Flammarion, NeurIPS 2020, equation 3)."""
         rng = RowGenerator.of(self.workers, len(self.x), generator(self.seed, "grad_cos"))
-        nearby = input_gradient(model, x + uniform_in_ball(x, self.epsilon, rng, self.norm), y)
+        nearby = input_gradient(model, x + uniform_in_ball(x, self.threat.epsilon, rng, self.threat.norm), y)
         # Gradients of confident models are tiny; torch's default would take those below 1e-8 for shorter.
         one, other = gradient.flatten(1).double(), nearby.flatten(1).double()
         cosines = functional.cosine_similarity(one, other, eps=1e-100)
@@ -140,14 +136,12 @@ def robust_accuracy(
     model: nn.Module,
     x: Tensor,
     y: Tensor,
+    threat: ThreatModel,
     *,
-    epsilon: float,
     steps: int,
     restarts: int,
-    box: Box,
     seed: int,
     alpha: float | None = None,
-    norm: Norm = "linf",
     workers: Workers = ALONE,
 ) -> float:
     """Fraction of examples that stay right under every iterate of PGD; without ``alpha``, with :func:`pgd_alpha`.
@@ -161,14 +155,12 @@ def robust_accuracy(
                 model,
                 chunk_x[workers.rows(len(chunk_x))],
                 chunk_y[workers.rows(len(chunk_y))],
-                epsilon=epsilon,
-                alpha=pgd_alpha(epsilon, steps) if alpha is None else alpha,
+                threat,
+                alpha=pgd_alpha(threat.epsilon, steps) if alpha is None else alpha,
                 steps=steps,
                 restarts=restarts,
-                box=box,
                 # Noise of its own, whatever the chunks before it drew and however early they ended.
                 rng=RowGenerator.of(workers, len(chunk_x), generator(seed + index, "pgd")),
-                norm=norm,
             )
             for index, (chunk_x, chunk_y) in enumerate(_chunks(x, y))
         ]
@@ -194,12 +186,10 @@ def final_accuracies(
     model: nn.Module,
     x: Tensor,
     y: Tensor,
+    threat: ThreatModel,
     *,
     final: FinalSpec,
     num_classes: int,
-    epsilon: float,
-    norm: Norm,
-    box: Box,
     seed: int,
     workers: Workers = ALONE,
 ) -> FinalAccuracies:
@@ -208,16 +198,15 @@ def final_accuracies(
         clean = _share(torch.cat([correct(model, *chunk) for chunk in _chunks(x, y)]))
         flat = _share(torch.cat([vanished(input_gradient(model, *chunk)) for chunk in _chunks(x, y)]))
         if final.attack == "autoattack":
+            box = threat.box
             images = Box(min(box.low, x.min().item()), max(box.high, x.max().item()))
             reach = box if box.pulls else images
             standing = [
                 withstands_autoattack(
                     model,
                     *chunk,
+                    threat,
                     num_classes=num_classes,
-                    epsilon=epsilon,
-                    norm=norm,
-                    box=box,
                     reach=reach,
                     seed=seed + index,
                 )
@@ -225,9 +214,8 @@ def final_accuracies(
             ]
             return FinalAccuracies(clean, _share(torch.cat(standing)), flat)
     robust = robust_accuracy(
-        model, x, y,
-        epsilon=epsilon, alpha=final.alpha, steps=final.steps, restarts=final.restarts,
-        box=box, seed=seed, norm=norm, workers=workers,
+        model, x, y, threat,
+        alpha=final.alpha, steps=final.steps, restarts=final.restarts, seed=seed, workers=workers,
     )  # fmt: skip
     return FinalAccuracies(clean, robust, flat)
 

@@ -189,7 +189,7 @@ class TrialRun:
         x, y = data.test_subset(count)
         index = data.test_index(count)
         with evaluating(trainer.model):
-            deltas = fgsm(trainer.model, x, y, method.epsilon, data.box, method.norm, measuring_gradient)
+            deltas = fgsm(trainer.model, x, y, method.threat(data.box), measuring_gradient)
         for original, intervened, delta, number, label in zip(data.x_test[index], x, deltas, index, y, strict=True):
             pixels = [image.flatten().tolist() for image in (original, intervened, delta)]
             self.snapshots.append(Snapshot(moment, trainer.step, int(number), int(label), list(data.shape), *pixels))
@@ -340,8 +340,8 @@ def deterministic() -> Iterator[None]:
 def _prober(spec: TrialSpec, data: DeviceData, workers: Workers) -> Prober:
     x, y = data.test_subset(spec.probe.examples)
     seed = derive_seed(spec.seed, "probe")
-    method, probe = spec.method, spec.probe
-    return Prober(x, y, method.epsilon, probe.pgd_steps, data.box, seed, method.norm, probe.grad_cos, workers)
+    probe = spec.probe
+    return Prober(x, y, spec.method.threat(data.box), probe.pgd_steps, seed, probe.grad_cos, workers)
 
 
 def _probe(trainer: Trainer, measured: Accuracies, train_loss: float, train_acc: float) -> ProbeMetrics:
@@ -361,16 +361,15 @@ def _probe(trainer: Trainer, measured: Accuracies, train_loss: float, train_acc:
 
 def _final(spec: TrialSpec, data: DeviceData, trainer: Trainer, ablation: Ablation) -> FinalAccuracies:
     x, y = data.test_subset(spec.final.examples, ablation)
+    # Natural images are attacked as the literature does, whatever the intervened ones reach.
+    box = Box(0.0, 1.0) if ablation == "clean" else data.box
     return final_accuracies(
         trainer.model,
         x,
         y,
+        spec.method.threat(box),
         final=spec.final,
         num_classes=data.num_classes,
-        epsilon=spec.method.epsilon,
-        norm=spec.method.norm,
-        # Natural images are attacked as the literature does, whatever the intervened ones reach.
-        box=Box(0.0, 1.0) if ablation == "clean" else data.box,
         seed=derive_seed(spec.seed, "final"),
         workers=trainer.workers,
     )

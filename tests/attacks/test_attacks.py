@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cosweep.attacks import (
+    ThreatModel,
     clip_ball,
     clip_box,
     correct,
@@ -30,16 +31,16 @@ from tests.tiny import UNIT_BOX, batch, convolutional_model, linear_model, weigh
 
 Attack = Callable[[nn.Module, Tensor, Tensor, torch.Generator], Tensor]
 
+THREAT = ThreatModel(0.1, UNIT_BOX)
+
 ATTACKS: dict[str, Attack] = {
-    "fgsm": lambda model, x, y, rng: fgsm(model, x, y, 0.1, UNIT_BOX),
+    "fgsm": lambda model, x, y, rng: fgsm(model, x, y, THREAT),
     "single_step": lambda model, x, y, rng: single_step(
-        model, x, y, alpha=0.125, box=UNIT_BOX, start=uniform_like(x, 0.1, rng), epsilon=0.1
+        model, x, y, THREAT, alpha=0.125, start=uniform_like(x, 0.1, rng)
     ),
-    "random_start": lambda model, x, y, rng: random_start(x, 0.1, UNIT_BOX, rng),
-    "pgd": lambda model, x, y, rng: pgd(
-        model, x, y, epsilon=0.1, alpha=0.04, steps=5, box=UNIT_BOX, rng=rng
-    ),
-}  # fmt: skip
+    "random_start": lambda model, x, y, rng: random_start(x, THREAT, rng),
+    "pgd": lambda model, x, y, rng: pgd(model, x, y, THREAT, alpha=0.04, steps=5, rng=rng),
+}
 
 
 def rng(seed: int = 0) -> torch.Generator:
@@ -47,7 +48,7 @@ def rng(seed: int = 0) -> torch.Generator:
 
 
 def test_fgsm_equals_the_released_code() -> None:
-    delta = fgsm(reference_model(), reference("x"), reference("y"), EPSILON, UNIT_BOX)
+    delta = fgsm(reference_model(), reference("x"), reference("y"), ThreatModel(EPSILON, UNIT_BOX))
     torch.testing.assert_close(delta, reference("fgsm_delta"), atol=1e-6, rtol=0)
 
 
@@ -58,7 +59,7 @@ def test_fgsm_on_a_linear_model_is_the_sign_of_the_closed_form_gradient() -> Non
     with torch.no_grad():
         slope = (functional.softmax(model(x), dim=1) - functional.one_hot(y, 10)) @ linear.weight
     expected = (x + 0.1 * slope.view_as(x).sign()).clamp(0, 1) - x
-    torch.testing.assert_close(fgsm(model, x, y, 0.1, UNIT_BOX), expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(fgsm(model, x, y, THREAT), expected, atol=1e-6, rtol=0)
     torch.testing.assert_close(input_gradient(model, x, y), slope.view_as(x), atol=1e-5, rtol=1e-4)
 
 
@@ -105,7 +106,7 @@ def test_a_box_wider_than_the_pixels_is_filled_and_kept() -> None:
     box = Box(-0.2, 1.2)
     x, y = batch(12)
     x = x * 1.4 - 0.2
-    delta = single_step(linear_model(), x, y, alpha=0.1, box=box, start=uniform_like(x, 0.1, rng()), epsilon=0.1)
+    delta = single_step(linear_model(), x, y, ThreatModel(0.1, box), alpha=0.1, start=uniform_like(x, 0.1, rng()))
     assert (x + delta).min() >= box.low - 1e-6
     assert (x + delta).max() <= box.high + 1e-6
     assert ((x + delta) < 0).any()
@@ -144,8 +145,8 @@ def test_uniform_noise_fills_its_range_and_depends_on_the_generator_alone() -> N
 
 def test_pgd_moves_every_entry_to_the_edge_on_a_linear_two_class_model() -> None:
     model, (x, y) = linear_model(classes=2), batch(8, classes=2)
-    delta = pgd(model, x, y, epsilon=0.1, alpha=0.05, steps=10, box=UNIT_BOX, rng=rng())
-    torch.testing.assert_close(delta, fgsm(model, x, y, 0.1, UNIT_BOX), atol=1e-6, rtol=0)
+    delta = pgd(model, x, y, THREAT, alpha=0.05, steps=10, rng=rng())
+    torch.testing.assert_close(delta, fgsm(model, x, y, THREAT), atol=1e-6, rtol=0)
 
 
 # --- robust evaluation -----------------------------------------------------------------------------------------------
@@ -155,15 +156,15 @@ def plainly_withstands(
     model: nn.Module,
     x: Tensor,
     y: Tensor,
+    threat: ThreatModel,
     *,
-    epsilon: float,
     alpha: float,
     steps: int,
     restarts: int,
-    box: Box,
     rng: torch.Generator,
 ) -> Tensor:
     """As ``withstands_pgd``, attacking every example in every restart and looking at every iterate."""
+    epsilon, box = threat.epsilon, threat.box
     with torch.no_grad():
         robust: Tensor = model(x).argmax(dim=1) == y
     for _ in range(restarts):
@@ -194,9 +195,9 @@ def test_skipping_broken_examples_gives_the_survivors_of_a_plain_implementation(
     model = make().eval()
     x, y = batch(60)
     y[:45] = own_labels(model, x[:45])
-    options = {"epsilon": epsilon, "alpha": epsilon / 4, "steps": steps, "restarts": restarts}
-    fast = withstands_pgd(model, x, y, box=UNIT_BOX, rng=rng(), **options)  # type: ignore[arg-type]
-    plain = plainly_withstands(model, x, y, box=UNIT_BOX, rng=rng(), **options)  # type: ignore[arg-type]
+    threat, alpha = ThreatModel(epsilon, UNIT_BOX), epsilon / 4
+    fast = withstands_pgd(model, x, y, threat, alpha=alpha, steps=steps, restarts=restarts, rng=rng())
+    plain = plainly_withstands(model, x, y, threat, alpha=alpha, steps=steps, restarts=restarts, rng=rng())
     assert torch.equal(fast, plain)
 
 
@@ -205,7 +206,7 @@ def test_the_comparison_above_sees_examples_that_break_and_examples_that_stand()
     x, _ = batch(60)
     y = own_labels(model, x)
     shares = [
-        withstands_pgd(model, x, y, epsilon=e, alpha=e / 4, steps=5, restarts=3, box=UNIT_BOX, rng=rng()).sum().item()
+        withstands_pgd(model, x, y, ThreatModel(e, UNIT_BOX), alpha=e / 4, steps=5, restarts=3, rng=rng()).sum().item()
         for e in (0.01, 0.03, 0.06, 0.12)
     ]
     assert shares == sorted(shares, reverse=True)
@@ -220,7 +221,7 @@ def test_a_batch_of_which_all_break_has_no_survivor(steps: int, restarts: int) -
     model, (x, _) = linear_model(), batch(10)
     y = own_labels(model, x)
     standing = withstands_pgd(
-        model, x, y, epsilon=1.0, alpha=0.25, steps=steps + 4, restarts=restarts, box=UNIT_BOX, rng=rng()
+        model, x, y, ThreatModel(1.0, UNIT_BOX), alpha=0.25, steps=steps + 4, restarts=restarts, rng=rng()
     )
     assert not standing.any()
 
@@ -228,14 +229,14 @@ def test_a_batch_of_which_all_break_has_no_survivor(steps: int, restarts: int) -
 def test_a_batch_of_which_all_are_wrong_at_once_has_no_survivor() -> None:
     model, (x, _) = linear_model(), batch(10)
     y = (own_labels(model, x) + 1) % 10
-    standing = withstands_pgd(model, x, y, epsilon=0.0, alpha=0.0, steps=1, restarts=2, box=UNIT_BOX, rng=rng())
+    standing = withstands_pgd(model, x, y, ThreatModel(0.0, UNIT_BOX), alpha=0.0, steps=1, restarts=2, rng=rng())
     assert standing.shape == (10,)
     assert not standing.any()
 
 
 def test_nothing_breaks_at_epsilon_zero_but_what_is_wrong_already() -> None:
     model, (x, y) = convolutional_model().eval(), batch(30)
-    standing = withstands_pgd(model, x, y, epsilon=0.0, alpha=0.0, steps=3, restarts=2, box=UNIT_BOX, rng=rng())
+    standing = withstands_pgd(model, x, y, ThreatModel(0.0, UNIT_BOX), alpha=0.0, steps=3, restarts=2, rng=rng())
     assert torch.equal(standing, correct(model, x, y))
 
 
@@ -245,7 +246,7 @@ def test_more_steps_and_more_restarts_never_save_an_example() -> None:
 
     def standing(steps: int, restarts: int) -> Tensor:
         return withstands_pgd(
-            model, x, y, epsilon=0.03, alpha=0.0075, steps=steps, restarts=restarts, box=UNIT_BOX, rng=rng()
+            model, x, y, ThreatModel(0.03, UNIT_BOX), alpha=0.0075, steps=steps, restarts=restarts, rng=rng()
         )
 
     for fewer, more in [((1, 1), (2, 1)), ((2, 1), (8, 1)), ((2, 1), (2, 2)), ((2, 2), (2, 5)), ((8, 2), (8, 5))]:
@@ -302,7 +303,7 @@ def test_a_confident_model_is_no_more_robust_than_the_same_with_small_logits(eps
     x, y = labelled(plain)
     standing = [
         withstands_pgd(
-            model, x, y, epsilon=epsilon, alpha=epsilon / 4, steps=10, restarts=1, box=Box(-1.0, 2.0), rng=rng()
+            model, x, y, ThreatModel(epsilon, Box(-1.0, 2.0)), alpha=epsilon / 4, steps=10, restarts=1, rng=rng()
         )
         for model in (plain, Confident(plain))
     ]
@@ -314,8 +315,8 @@ def test_attacks_of_training_methods_do_not_leave_the_cross_entropy() -> None:
     model, (x, y) = Confident(linear_model()), labelled(linear_model())
     flat = vanished(input_gradient(model, x, y))
     assert flat.any()
-    assert not fgsm(model, x, y, 0.1, UNIT_BOX)[flat].any()
-    assert fgsm(model, x, y, 0.1, UNIT_BOX, gradient_of=measuring_gradient)[flat].flatten(1).any(dim=1).all()
+    assert not fgsm(model, x, y, THREAT)[flat].any()
+    assert fgsm(model, x, y, THREAT, gradient_of=measuring_gradient)[flat].flatten(1).any(dim=1).all()
 
 
 @pytest.mark.parametrize("steps", range(1, 61))

@@ -11,7 +11,7 @@ from pyautoattack import square
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cosweep.attacks import Norm, autoattack, correct, lengths, withstands_pgd
+from cosweep.attacks import Norm, ThreatModel, autoattack, correct, lengths, withstands_pgd
 from cosweep.attacks.autoattack import check_images, check_installed, withstands_autoattack
 from cosweep.errors import CosweepError
 from cosweep.units import Box
@@ -33,7 +33,7 @@ def withstands(
 ) -> Tensor:
     reach = box if box.pulls else Box(min(box.low, x.min().item()), max(box.high, x.max().item()))
     return withstands_autoattack(
-        model, x, y, num_classes=classes, epsilon=epsilon, norm=norm, box=box, reach=reach, seed=seed
+        model, x, y, ThreatModel(epsilon, box, norm), num_classes=classes, reach=reach, seed=seed
     )
 
 
@@ -130,9 +130,15 @@ def test_no_example_that_pgd_breaks_stands_on_a_trained_model(norm: Norm, radius
     x, y = torch.tensor(digits().x_test[:20] / 16, dtype=torch.float32), torch.tensor(digits().y_test[:20])
     standing = withstands(model, x, y, radius, norm=norm, box=box)
     against_pgd = withstands_pgd(
-        model, x, y, epsilon=radius, alpha=radius / 4, steps=10, restarts=1, box=box,
-        rng=torch.Generator().manual_seed(0), norm=norm,
-    )  # fmt: skip
+        model,
+        x,
+        y,
+        ThreatModel(radius, box, norm),
+        alpha=radius / 4,
+        steps=10,
+        restarts=1,
+        rng=torch.Generator().manual_seed(0),
+    )
     assert not (standing & ~against_pgd).any()
     assert 2 < standing.sum() <= against_pgd.sum() < correct(model, x, y).sum()
 
@@ -177,7 +183,7 @@ def test_square_breaks_what_gradients_do_not() -> None:
     model, (x, _) = Masked(), batch(8, classes=2)
     y = own_labels(model, x)
     against_pgd = withstands_pgd(
-        model, x, y, epsilon=0.3, alpha=0.075, steps=10, restarts=1, box=UNIT_BOX, rng=torch.Generator().manual_seed(0)
+        model, x, y, ThreatModel(0.3, UNIT_BOX), alpha=0.075, steps=10, restarts=1, rng=torch.Generator().manual_seed(0)
     )
     assert against_pgd.sum() == 8
     assert withstands(model, x, y, 0.3, classes=2).sum() < 4

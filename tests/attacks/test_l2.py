@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cosweep.attacks import (
+    ThreatModel,
     clip_ball,
     correct,
     fgsm,
@@ -104,7 +105,7 @@ def test_noise_depends_on_the_generator_alone() -> None:
 @pytest.mark.parametrize("epsilon", [0.0, 0.1, 2.0])
 def test_a_random_start_keeps_ball_and_box(epsilon: float) -> None:
     x, _ = batch(50)
-    start = random_start(x, epsilon, UNIT_BOX, rng(), "l2")
+    start = random_start(x, ThreatModel(epsilon, UNIT_BOX, "l2"), rng())
     assert sizes(start).max() <= epsilon + 1e-6
     assert (x + start).min() >= 0
     assert (x + start).max() <= 1 + 1e-6
@@ -132,7 +133,7 @@ def test_a_gradient_of_zero_has_no_direction_and_takes_none_from_the_others() ->
 @pytest.mark.parametrize("alpha", [0.01, 0.5, 3.0])
 def test_a_step_has_the_length_alpha_along_the_gradient(alpha: float) -> None:
     model, (x, y) = smooth_model(), batch(20)
-    delta = fgsm(model, x, y, alpha, WIDE_BOX, "l2")
+    delta = fgsm(model, x, y, ThreatModel(alpha, WIDE_BOX, "l2"))
     torch.testing.assert_close(sizes(delta), torch.full((20,), alpha))
     cosine = functional.cosine_similarity(delta.flatten(1), input_gradient(model, x, y).flatten(1))
     torch.testing.assert_close(cosine, torch.ones(20))
@@ -141,8 +142,8 @@ def test_a_step_has_the_length_alpha_along_the_gradient(alpha: float) -> None:
 @pytest.mark.parametrize(("alpha", "radius"), [(0.4, 0.4), (0.4, 0.1), (2.0, 1.0)])
 def test_a_step_from_noise_ends_in_ball_and_box(alpha: float, radius: float) -> None:
     model, (x, y) = smooth_model(), batch(20)
-    start = random_start(x, radius, UNIT_BOX, rng(), "l2")
-    delta = single_step(model, x, y, alpha=alpha, box=UNIT_BOX, start=start, epsilon=radius, norm="l2")
+    start = random_start(x, ThreatModel(radius, UNIT_BOX, "l2"), rng())
+    delta = single_step(model, x, y, ThreatModel(radius, UNIT_BOX, "l2"), alpha=alpha, start=start)
     assert 0.8 * min(alpha, radius) < sizes(delta).max() <= radius * (1 + 1e-6)
     assert (x + delta).min() >= -1e-6
     assert (x + delta).max() <= 1 + 1e-6
@@ -160,11 +161,11 @@ def losses(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
 @pytest.mark.parametrize("box", [UNIT_BOX, Box(-0.3, 1.3)])
 def test_pgd_keeps_ball_and_box_and_raises_the_loss_above_fgms_on_a_curved_model(epsilon: float, box: Box) -> None:
     model, (x, y) = smooth_model(), batch(40)
-    delta = pgd(model, x, y, epsilon=epsilon, alpha=epsilon / 4, steps=20, box=box, rng=rng(), norm="l2")
+    delta = pgd(model, x, y, ThreatModel(epsilon, box, "l2"), alpha=epsilon / 4, steps=20, rng=rng())
     assert 0.9 * epsilon < sizes(delta).max() <= epsilon * (1 + 1e-6)
     assert (x + delta).min() >= box.low - 1e-6
     assert (x + delta).max() <= box.high + 1e-6
-    single = x + fgsm(model, x, y, epsilon, box, "l2")
+    single = x + fgsm(model, x, y, ThreatModel(epsilon, box, "l2"))
     assert losses(model, x + delta, y).mean() > losses(model, single, y).mean() > losses(model, x, y).mean()
 
 
@@ -178,7 +179,7 @@ def test_an_example_of_a_linear_two_class_model_breaks_where_its_distance_to_the
     weight = dict(model.named_parameters())["1.weight"].detach()
     distance = (logits[:, 0] - logits[:, 1]).abs() / (weight[0] - weight[1]).norm()
     standing = withstands_pgd(
-        model, x, y, epsilon=epsilon, alpha=epsilon / 4, steps=50, restarts=1, box=WIDE_BOX, rng=rng(), norm="l2"
+        model, x, y, ThreatModel(epsilon, WIDE_BOX, "l2"), alpha=epsilon / 4, steps=50, restarts=1, rng=rng()
     )
     clear = (distance / epsilon - 1).abs() > 0.001
     assert torch.equal(standing[clear], (distance > epsilon)[clear])

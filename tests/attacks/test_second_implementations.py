@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cosweep.attacks import Norm, fgsm, lengths, single_step
+from cosweep.attacks import Norm, ThreatModel, fgsm, lengths, single_step
 from cosweep.units import Box
 from tests.tiny import UNIT_BOX, batch, smooth_model
 
@@ -51,7 +51,9 @@ def test_a_single_step_equals_the_toolboxs(model: nn.Sequential, classifier: Any
 
     x, y = batch(20)
     attack = FastGradientMethod(classifier, norm=ART_NORM[norm], eps=epsilon)
-    compare(fgsm(model, x, y, epsilon, UNIT_BOX, norm), x, attack.generate(x.numpy(), y.numpy()), epsilon, norm)
+    compare(
+        fgsm(model, x, y, ThreatModel(epsilon, UNIT_BOX, norm)), x, attack.generate(x.numpy(), y.numpy()), epsilon, norm
+    )
 
 
 @pytest.mark.parametrize(
@@ -83,11 +85,11 @@ def test_several_steps_from_the_image_equal_the_toolboxs(
     )
     delta = torch.zeros_like(x)
     for _ in range(steps):
-        delta = single_step(model, x, y, alpha=alpha, box=UNIT_BOX, start=delta, epsilon=epsilon, norm=norm)
+        delta = single_step(model, x, y, ThreatModel(epsilon, UNIT_BOX, norm), alpha=alpha, start=delta)
     compare(delta, x, attack.generate(x.numpy(), y.numpy()), min(epsilon, steps * alpha), norm)
 
 
 def test_the_comparison_above_sees_a_box_that_binds() -> None:
     x, y = batch(20)
-    wide, narrow = (fgsm(smooth_model(), x, y, 0.1, box) for box in (Box(-9.0, 9.0), UNIT_BOX))
+    wide, narrow = (fgsm(smooth_model(), x, y, ThreatModel(0.1, box)) for box in (Box(-9.0, 9.0), UNIT_BOX))
     assert not torch.allclose(wide, narrow)

@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from cosweep.attacks import Norm, lengths
+from cosweep.attacks import Norm, ThreatModel, lengths
 from cosweep.diagnostics import DIAGNOSTICS
 from cosweep.diagnostics.curvature import Curvature
 from cosweep.diagnostics.ray import Ray
@@ -22,7 +22,7 @@ from cosweep.metrics import ProbeMetrics
 from cosweep.results.schema import CURVE_COLUMNS
 from cosweep.training.evaluation import Prober
 from cosweep.units import Box
-from tests.diagnostics.views import DEFAULTS, measured, view
+from tests.diagnostics.views import measured, view
 from tests.tiny import UNIT_BOX, batch, convolutional_model, linear_model, smooth_model, weights_of
 
 WIDE_BOX = Box(-0.5, 1.5)
@@ -41,7 +41,7 @@ def test_measuring_leaves_model_images_and_generators_as_found(name: str, traini
     states, images, generator = weights_of(model), x.clone(), torch.get_rng_state()
     gradients = [p.grad.clone() for p in model.parameters() if p.grad is not None]
     modes = [module.training for module in model.modules()]
-    Prober(x, y, 0.1, 3, UNIT_BOX, seed=0).diagnose(model, [DIAGNOSTICS[name]()])
+    Prober(x, y, ThreatModel(0.1, UNIT_BOX), 3, seed=0).diagnose(model, [DIAGNOSTICS[name]()])
     assert all(torch.equal(value, states[key]) for key, value in model.state_dict().items())
     assert len(gradients) == 4 + 2
     for parameter, gradient in zip(model.parameters(), gradients, strict=True):
@@ -124,7 +124,7 @@ def test_perturbations_fill_the_ball_and_keep_the_box(norm: Norm, box: Box) -> N
 def test_diagnostics_together_measure_what_each_measures_alone() -> None:
     """Those of as many examples share their perturbations."""
     model, (x, y) = smooth_model(), batch(20)
-    prober = Prober(x, y, 0.1, 3, UNIT_BOX, seed=0)
+    prober = Prober(x, y, ThreatModel(0.1, UNIT_BOX), 3, seed=0)
     mixed = [cls(examples=5 if index % 2 else 64) for index, cls in enumerate(DIAGNOSTICS.values())]
     together = prober.diagnose(model, mixed)
     assert together == prober.diagnose(model, mixed[::-1])
@@ -137,9 +137,8 @@ def test_diagnostics_together_measure_what_each_measures_alone() -> None:
 def test_a_prober_hands_its_own_settings_on() -> None:
     model, (x, y) = smooth_model(), batch(20)
     for name, cls in DIAGNOSTICS.items():
-        prober = Prober(x, y, 0.07, 5, WIDE_BOX, seed=3, norm="l2")
+        prober = Prober(x, y, ThreatModel(0.07, WIDE_BOX, "l2"), 5, seed=3)
         settings = {"epsilon": 0.07, "pgd_steps": 5, "box": WIDE_BOX, "seed": 3, "norm": "l2"}
-        assert settings.keys() == DEFAULTS.keys()
         assert prober.diagnose(model, [cls()]) == measured(name, model, x, y, **settings)
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cosweep.attacks import random_start
+from cosweep.attacks import ThreatModel, random_start
 from cosweep.methods.aaer import AAER
 from cosweep.methods.n_fgsm import NFGSM
 from cosweep.methods.rs_fgsm import RSFGSM
@@ -90,7 +90,7 @@ def test_the_loss_at_the_start_is_compared_with_that_at_the_perturbed_image() ->
     model, (x, y) = Wavy(), batch(64)
     method = AAER(epsilon=0.3)
     delta = method.perturb(model, whole(method, x, y, seed=3))
-    start = random_start(x, 0.3, UNIT_BOX, rng(3))
+    start = random_start(x, ThreatModel(0.3, UNIT_BOX), rng(3))
     before, after = (functional.cross_entropy(model(x + d), y, reduction="none") for d in (start, delta))
     assert 0 < (before > after).sum() < 64
     found, at = method.loss(model, whole(method, x, y, seed=3))

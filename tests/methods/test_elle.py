@@ -53,10 +53,10 @@ def test_the_error_of_a_square_is_the_one_computed_by_hand() -> None:
 def test_the_error_is_added_to_the_loss_of_its_base() -> None:
     model, (x, y) = convolutional_model().eval(), batch(16)
     plain = FGSM(epsilon=EPSILON).loss(model, whole(FGSM(), x, y))[0]
-    one, ten = (ELLE(epsilon=EPSILON, lambda_=strength) for strength in (1.0, 10.0))
+    one, ten = (ELLE(epsilon=EPSILON, lambda_=strength) for strength in (1e3, 1e4))
     error = one.loss(model, whole(one, x, y))[0] - plain
     torch.testing.assert_close(ten.loss(model, whole(ten, x, y))[0] - plain, 10 * error, rtol=1e-3, atol=1e-6)
-    torch.testing.assert_close(error, one.linear_error(model, whole(one, x, y)), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(error, 1e3 * one.linear_error(model, whole(one, x, y)), rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize(("levels", "expected"), [(2, 1e3), (8, 1e3), (10, 5e3), (20, 5e3), (22, 1e4), (64, 1e4)])

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from cosweep.attacks import random_start
+from cosweep.attacks import ThreatModel, random_start
 from cosweep.methods.lap import LAP
 from cosweep.methods.rs_fgsm import RSFGSM
 from tests.methods.batches import rng, whole
@@ -34,7 +34,7 @@ def moved_by_hand(model: nn.Sequential, method: LAP, x: torch.Tensor, y: torch.T
     """The model with its first layer of two moved up the loss at the random start, by a share of its length."""
     moved = copy.deepcopy(model)
     weight = moved.get_parameter("0.weight")
-    start = random_start(x, EPSILON, UNIT_BOX, rng(3))
+    start = random_start(x, ThreatModel(EPSILON, UNIT_BOX), rng(3))
     (slope,) = torch.autograd.grad(functional.cross_entropy(moved(x + start), y), [weight])
     with torch.no_grad():
         weight.add_(method.weight_radius * slope / slope.norm() * weight.norm())
@@ -73,7 +73,7 @@ def test_the_weights_are_as_they_were_bit_for_bit() -> None:
 
 def test_the_move_raises_the_loss_at_the_start() -> None:
     model, (x, y) = convolutional_model().eval(), batch(64)
-    start = random_start(x, EPSILON, UNIT_BOX, rng(3))
+    start = random_start(x, ThreatModel(EPSILON, UNIT_BOX), rng(3))
     moved = moved_by_hand(model, LAP(epsilon=EPSILON, weight_radius=0.1), x, y)
     assert functional.cross_entropy(moved(x + start), y) > functional.cross_entropy(model(x + start), y)
 

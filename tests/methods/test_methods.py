@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cosweep.attacks import fgsm, single_step, uniform_like
+from cosweep.attacks import ThreatModel, fgsm, single_step, uniform_like
 from cosweep.methods import METHODS, Batch, Method
 from cosweep.methods.fgsm import FGSM
 from cosweep.methods.n_fgsm import NFGSM
@@ -232,7 +232,7 @@ def test_stated_cost_is_the_mean_number_of_passes_made(name: str) -> None:
 def test_fgsm_takes_one_step_from_the_image() -> None:
     model, (x, y) = convolutional_model().eval(), batch(16)
     delta = FGSM(epsilon=EPSILON).perturb(model, whole(FGSM(), x, y))
-    assert torch.equal(delta, fgsm(model, x, y, EPSILON, UNIT_BOX))
+    assert torch.equal(delta, fgsm(model, x, y, ThreatModel(EPSILON, UNIT_BOX)))
 
 
 def test_fgsm_with_a_longer_step_keeps_the_ball() -> None:
@@ -240,7 +240,7 @@ def test_fgsm_with_a_longer_step_keeps_the_ball() -> None:
     method = FGSM(epsilon=EPSILON, alpha=0.3)
     delta = method.perturb(model, whole(method, x, y))
     assert method.bound == EPSILON
-    assert torch.equal(delta, fgsm(model, x, y, EPSILON, UNIT_BOX))
+    assert torch.equal(delta, fgsm(model, x, y, ThreatModel(EPSILON, UNIT_BOX)))
 
 
 def test_rs_fgsm_steps_from_uniform_noise_in_the_ball_and_clips_to_the_ball() -> None:
@@ -261,7 +261,9 @@ def test_n_fgsm_adds_a_full_step_to_noise_twice_as_wide_and_clips_to_no_ball() -
     box = Box(-9.0, 9.0)
     eta = uniform_like(x, 2 * EPSILON, rng(3))
     delta = NFGSM(epsilon=EPSILON).perturb(model, whole(NFGSM(), x, y, box, 3))
-    torch.testing.assert_close(delta, single_step(model, x, y, alpha=EPSILON, box=box, start=eta))
+    torch.testing.assert_close(
+        delta, single_step(model, x, y, ThreatModel(EPSILON, box), alpha=EPSILON, start=eta, ball=False)
+    )
     torch.testing.assert_close((delta - eta).abs(), torch.full_like(x, EPSILON))
     assert delta.abs().max() > 2.5 * EPSILON
 
@@ -284,5 +286,5 @@ def test_pgd_without_random_start_begins_at_the_image_and_draws_nothing() -> Non
     method = PGD(epsilon=EPSILON, steps=1, alpha=EPSILON, random_start=False)
     step = whole(method, x, y)
     before = step.rng.get_state()
-    assert torch.equal(method.perturb(model, step), fgsm(model, x, y, EPSILON, UNIT_BOX))
+    assert torch.equal(method.perturb(model, step), fgsm(model, x, y, ThreatModel(EPSILON, UNIT_BOX)))
     assert torch.equal(step.rng.get_state(), before)

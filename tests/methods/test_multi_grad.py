@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from cosweep.attacks import input_gradient, random_start
+from cosweep.attacks import ThreatModel, input_gradient, random_start
 from cosweep.methods.fgsm import FGSM
 from cosweep.methods.multi_grad import MultiGrad
 from tests.methods.batches import WIDE_BOX, rng, whole
@@ -18,7 +18,10 @@ def test_entries_on_which_signs_disagree_stay_zero() -> None:
     model, (x, y) = convolutional_model().eval(), batch(16)
     method = MultiGrad(epsilon=EPSILON, samples=3)
     draws = rng(3)
-    signs = [input_gradient(model, x + random_start(x, EPSILON, WIDE_BOX, draws), y).sign().long() for _ in range(3)]
+    signs = [
+        input_gradient(model, x + random_start(x, ThreatModel(EPSILON, WIDE_BOX), draws), y).sign().long()
+        for _ in range(3)
+    ]
     agree = (signs[0] == signs[1]) & (signs[1] == signs[2])
     delta = method.perturb(model, whole(method, x, y, WIDE_BOX, 3))
     assert torch.equal(delta, torch.where(agree, EPSILON * signs[0].float(), 0.0))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from cosweep.attacks import input_gradient, random_start
+from cosweep.attacks import ThreatModel, input_gradient, random_start
 from cosweep.methods.zero_grad import ZeroGrad, without_small
 from tests.methods.batches import WIDE_BOX, rng, whole
 from tests.tiny import batch, linear_model
@@ -30,7 +30,7 @@ def test_the_smallest_share_of_each_image_is_dropped_and_the_rest_kept() -> None
 def test_dropped_entries_keep_their_start_and_the_others_make_the_step() -> None:
     model, (x, y) = linear_model(), batch(16)
     method = ZeroGrad(epsilon=EPSILON, alpha=0.03, quantile=0.35)
-    start = random_start(x, EPSILON, WIDE_BOX, rng(3))
+    start = random_start(x, ThreatModel(EPSILON, WIDE_BOX), rng(3))
     delta = method.perturb(model, whole(method, x, y, WIDE_BOX, 3))
     size = input_gradient(model, x + start, y).abs().flatten(1)
     large = (size >= torch.quantile(size, 0.35, dim=1, keepdim=True)).view_as(x)

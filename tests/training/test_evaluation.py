@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cosweep.attacks import withstands_pgd
+from cosweep.attacks import ThreatModel, withstands_pgd
 from cosweep.attacks.autoattack import withstands_autoattack
 from cosweep.seeding import generator
 from cosweep.training import evaluation
@@ -25,7 +25,7 @@ def own_labels(model: nn.Module, x: Tensor) -> Tensor:
 
 
 def accuracy(model: nn.Module, x: Tensor, y: Tensor, epsilon: float, steps: int, restarts: int, seed: int = 0) -> float:
-    return robust_accuracy(model, x, y, epsilon=epsilon, steps=steps, restarts=restarts, box=UNIT_BOX, seed=seed)
+    return robust_accuracy(model, x, y, ThreatModel(epsilon, UNIT_BOX), steps=steps, restarts=restarts, seed=seed)
 
 
 @pytest.mark.parametrize("right", [0, 1, 9, 10, 12, 13])
@@ -88,7 +88,7 @@ def test_an_example_that_is_wrong_without_perturbation_is_never_robust(seed: int
 def test_probe_counts_clean_and_fgsm_accuracy_as_by_hand() -> None:
     model, (x, y) = linear_model(), batch(40)
     y[:30] = own_labels(model, x[:30])
-    measured = Prober(x, y, 0.02, 3, UNIT_BOX, seed=0).measure(model)
+    measured = Prober(x, y, ThreatModel(0.02, UNIT_BOX), 3, seed=0).measure(model)
     weight = dict(model.named_parameters())["1.weight"]
     with torch.no_grad():
         slope = (model(x).softmax(dim=1) - torch.nn.functional.one_hot(y, 10)) @ weight
@@ -101,7 +101,7 @@ def test_probe_counts_clean_and_fgsm_accuracy_as_by_hand() -> None:
 
 def test_probes_of_the_same_model_are_equal() -> None:
     model, (x, y) = convolutional_model(), batch(20)
-    prober = Prober(x, y, 0.05, 3, UNIT_BOX, seed=0)
+    prober = Prober(x, y, ThreatModel(0.05, UNIT_BOX), 3, seed=0)
     first = prober.measure(model)
     torch.rand(5)
     assert prober.measure(model) == first
@@ -120,7 +120,7 @@ def test_probe_and_final_evaluation_count_the_examples_without_gradient_and_brea
     plain, steep, (x, _) = linear_model(classes=2), confident(linear_model(classes=2)), batch(40, classes=2)
     y = own_labels(plain, x)
     y[:10] = 1 - y[:10]
-    seen, expected = (Prober(x, y, 0.03, 4, UNIT_BOX, seed=0).measure(model) for model in (steep, plain))
+    seen, expected = (Prober(x, y, ThreatModel(0.03, UNIT_BOX), 4, seed=0).measure(model) for model in (steep, plain))
     assert (seen.clean_acc, seen.fgsm_acc, seen.pgd_acc) == (expected.clean_acc, expected.fgsm_acc, expected.pgd_acc)
     assert seen.fgsm_acc < seen.clean_acc
     assert (seen.zero_grad_share, expected.zero_grad_share) == (30 / 40, 0.0)
@@ -141,12 +141,14 @@ def test_pgd_of_few_steps_reaches_across_epsilon(steps: int) -> None:
 
 def test_gradients_of_a_linear_two_class_model_are_parallel() -> None:
     model, (x, y) = linear_model(classes=2), batch(20, classes=2)
-    assert Prober(x, y, 0.2, 1, UNIT_BOX, seed=0).measure(model).grad_cos == pytest.approx(1.0, abs=1e-5)
+    assert Prober(x, y, ThreatModel(0.2, UNIT_BOX), 1, seed=0).measure(model).grad_cos == pytest.approx(1.0, abs=1e-5)
 
 
 def test_gradients_of_a_curved_model_are_less_parallel_farther_away() -> None:
     model, (x, y) = convolutional_model().eval(), batch(20)
-    cosines = [Prober(x, y, epsilon, 1, UNIT_BOX, seed=0).measure(model).grad_cos for epsilon in (0.01, 0.1, 0.5)]
+    cosines = [
+        Prober(x, y, ThreatModel(epsilon, UNIT_BOX), 1, seed=0).measure(model).grad_cos for epsilon in (0.01, 0.1, 0.5)
+    ]
     assert cosines == sorted(cosines, reverse=True)
     assert cosines[0] < 1
 
@@ -156,7 +158,7 @@ def test_measuring_leaves_weights_buffers_gradients_and_modes_as_found(training:
     model, (x, y) = convolutional_model().train(training), batch(20)
     norm = model[1].train(not training)  # a frozen part stays frozen
     before = weights_of(model)
-    Prober(x, y, 0.05, 3, UNIT_BOX, seed=0).measure(model)
+    Prober(x, y, ThreatModel(0.05, UNIT_BOX), 3, seed=0).measure(model)
     accuracy(model, x, y, 0.05, 2, 2)
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     assert all(parameter.grad is None for parameter in model.parameters())
@@ -180,7 +182,7 @@ def test_mode_comes_back_after_an_error() -> None:
 def test_a_network_is_measured_in_eval_mode() -> None:
     """In train mode batch norm would judge an example by its neighbours."""
     model, (x, y) = convolutional_model().train(), batch(20)
-    as_trained = Prober(x, y, 0.0, 1, UNIT_BOX, seed=0).measure(model).clean_acc
+    as_trained = Prober(x, y, ThreatModel(0.0, UNIT_BOX), 1, seed=0).measure(model).clean_acc
     assert as_trained == (own_labels(model.eval(), x) == y).sum().item() / 20
 
 
@@ -193,9 +195,7 @@ def final(
     model: nn.Module, x: Tensor, y: Tensor, attack: Attack, epsilon: float, classes: int = 10, box: Box = UNIT_BOX
 ) -> FinalAccuracies:
     spec = FinalSpec(attack=attack, steps=10, restarts=2)
-    return final_accuracies(
-        model, x, y, final=spec, num_classes=classes, epsilon=epsilon, norm="linf", box=box, seed=0
-    )  # fmt: skip
+    return final_accuracies(model, x, y, ThreatModel(epsilon, box), final=spec, num_classes=classes, seed=0)
 
 
 @pytest.mark.parametrize("attack", ["pgd", "autoattack"])
@@ -224,9 +224,7 @@ def test_the_final_attack_takes_the_alpha_that_is_asked_for(
     monkeypatch.setattr(evaluation, "withstands_pgd", recorded)
     x, y = batch(4)
     spec = FinalSpec(steps=10, restarts=2, alpha=alpha)
-    final_accuracies(
-        linear_model(), x, y, final=spec, num_classes=10, epsilon=0.4, norm="linf", box=UNIT_BOX, seed=0
-    )  # fmt: skip
+    final_accuracies(linear_model(), x, y, ThreatModel(0.4, UNIT_BOX), final=spec, num_classes=10, seed=0)
     assert taken == [expected]
 
 
@@ -251,15 +249,15 @@ def test_final_robust_accuracy_counts_the_survivors_of_all_chunks(
 def test_final_evaluation_passes_its_settings_on_to_pgd(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[dict[str, Any]] = []
 
-    def recorded(model: nn.Module, x: Tensor, y: Tensor, **options: Any) -> Tensor:
-        asked.append(options)
-        return withstands_pgd(model, x, y, **options)
+    def recorded(model: nn.Module, x: Tensor, y: Tensor, threat: ThreatModel, **options: Any) -> Tensor:
+        asked.append(options | {"threat": threat})
+        return withstands_pgd(model, x, y, threat, **options)
 
     monkeypatch.setattr(evaluation, "withstands_pgd", recorded)
     monkeypatch.setattr(evaluation, "_CHUNK", 10)
     final(convolutional_model(), *batch(13), attack="pgd", epsilon=0.2)
     drawn = [options.pop("rng").get_state().tolist() for options in asked]
-    expected = {"epsilon": 0.2, "alpha": 0.05, "steps": 10, "restarts": 2, "box": UNIT_BOX, "norm": "linf"}
+    expected = {"threat": ThreatModel(0.2, UNIT_BOX), "alpha": 0.05, "steps": 10, "restarts": 2}
     assert asked == [expected, expected]
     assert len(drawn) == 2
     assert drawn[0] != drawn[1] != generator(0, "pgd").get_state().tolist()
@@ -272,9 +270,9 @@ def test_autoattack_has_one_scale_for_all_chunks_and_a_seed_for_each(
     """Otherwise an example would be judged by its neighbours."""
     asked: list[dict[str, Any]] = []
 
-    def recorded(model: nn.Module, x: Tensor, y: Tensor, **options: Any) -> Tensor:
-        asked.append(options)
-        return withstands_autoattack(model, x, y, **options)
+    def recorded(model: nn.Module, x: Tensor, y: Tensor, threat: ThreatModel, **options: Any) -> Tensor:
+        asked.append(options | {"threat": threat})
+        return withstands_autoattack(model, x, y, threat, **options)
 
     monkeypatch.setattr(evaluation, "withstands_autoattack", recorded)
     monkeypatch.setattr(evaluation, "_CHUNK", 10)
@@ -283,7 +281,7 @@ def test_autoattack_has_one_scale_for_all_chunks_and_a_seed_for_each(
     box = Box(0.0, 1.0, pulls=pulls)
     final(linear_model(), x, y, "autoattack", epsilon=1.0, box=box)
     assert [options["seed"] for options in asked] == [0, 1]
-    assert {options["box"] for options in asked} == {box}
+    assert {options["threat"] for options in asked} == {ThreatModel(1.0, box)}
     assert {options["reach"] for options in asked} == {box if pulls else Box(-0.25, 1.5)}
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from cosweep.attacks import correct, fgsm
+from cosweep.attacks import ThreatModel, correct, fgsm
 from cosweep.diagnostics import DIAGNOSTICS
 from cosweep.metrics import ABLATIONS, Snapshot, TrialState
 from cosweep.seeding import derive_seed
@@ -62,7 +62,7 @@ def test_diagnostics_look_at_the_model_of_their_step_with_the_settings_of_the_pr
     run, probes = finished(tiny_spec(probe=probe, method=method, interventions=[{"kind": "inject"}]))
     trainer = trainers[0]
     x, y = trainer.data.test_subset(16)
-    prober = Prober(x, y, 0.5, 4, trainer.data.box, derive_seed(run.spec.seed, "probe"), "l2")
+    prober = Prober(x, y, ThreatModel(0.5, trainer.data.box, "l2"), 4, seed=derive_seed(run.spec.seed, "probe"))
     assert prober.diagnose(trainer.model, run.spec.probe.diagnostics) == probes[-1].diagnostics
 
 
@@ -175,7 +175,7 @@ def test_a_snapshot_holds_the_images_and_the_perturbation_of_the_model_at_its_st
     original = torch.tensor(digits(256).x_test)[index] / 16
     assert not torch.equal(x, original)
     for taken, model in ((run.snapshots[:4], earlier.model), (run.snapshots[4:], trainers[0].model)):
-        deltas = fgsm(model.eval(), x, y, 0.3, data.box, run.spec.method.norm)
+        deltas = fgsm(model.eval(), x, y, ThreatModel(0.3, data.box, run.spec.method.norm))
         assert [s.example for s in taken] == index.tolist()
         assert [s.label for s in taken] == y.tolist()
         assert all(s.shape == [1, 8, 8] for s in taken)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from cosweep.attacks import withstands_pgd
+from cosweep.attacks import ThreatModel, withstands_pgd
 from cosweep.methods import METHODS, Batch
 from cosweep.methods.fgsm import FGSM
 from cosweep.seeding import derive_seed
@@ -82,9 +82,9 @@ def test_probes_and_final_evaluation_do_not_warm_up(monkeypatch: pytest.MonkeyPa
     """Their numbers are to be compared along a curve."""
     radii: list[float] = []
 
-    def recorded(*images: Any, epsilon: float, **options: Any) -> Tensor:
-        radii.append(epsilon)
-        return withstands_pgd(*images, epsilon=epsilon, **options)
+    def recorded(model: nn.Module, x: Tensor, y: Tensor, threat: ThreatModel, **options: Any) -> Tensor:
+        radii.append(threat.epsilon)
+        return withstands_pgd(model, x, y, threat, **options)
 
     monkeypatch.setattr(evaluation, "withstands_pgd", recorded)
     spec = tiny_spec(method={"name": "rs_fgsm", "epsilon": "16/255", "warmup_epochs": 1.9})

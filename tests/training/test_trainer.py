@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.optim.lr_scheduler import CyclicLR
 
+from cosweep.attacks import ThreatModel
 from cosweep.methods import METHODS
 from cosweep.training.evaluation import Prober
 from cosweep.training.schedules import SCHEDULES
@@ -79,7 +80,7 @@ def test_restoring_brings_the_training_metrics_back() -> None:
 def test_probing_in_between_changes_nothing() -> None:
     probed, left_alone = varied(), varied()
     x, y = probed.data.test_subset(32)
-    prober = Prober(x, y, 0.1, 2, probed.data.box, seed=0)
+    prober = Prober(x, y, ThreatModel(0.1, probed.data.box), 2, seed=0)
     for _ in range(5):
         before = probed.digest()
         prober.measure(probed.model)
