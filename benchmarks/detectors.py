@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 from simulation import RECORDED_CURVES
 
-from cosweep.detection import Chance, Detector
+from cosweep.detection import Chance, CurveReader, Detector
 from cosweep.detection.collapse import Collapse
 from cosweep.detection.published import FGSMPGDGap, GradientCosine, WongDrop
 from cosweep.metrics import ProbeMetrics
@@ -66,9 +66,6 @@ class Decision:
 
     decided: int
     onset: int
-
-
-Rule = Callable[[], Detector]
 
 
 def collect(root: str) -> None:
@@ -130,22 +127,22 @@ def _start_of_fall(strong: Sequence[ProbeMetrics], collapsed: int) -> ProbeMetri
     return strong[collapsed]
 
 
-def decide(rule: Rule, training: Training) -> Decision | None:
+def decide(rule: Detector, training: Training) -> Decision | None:
     """A rule's verdict on a training."""
-    detector = rule()
+    reader = CurveReader(rule, CHANCE)
     for probe in training.probes:
-        verdict = detector.update(probe)
+        verdict = reader.update(probe)
         if verdict.co_step is not None:
             return Decision(probe.step, verdict.co_step)
     return None
 
 
-def errors(rule: Rule, trainings: list[Training]) -> int:
+def errors(rule: Detector, trainings: list[Training]) -> int:
     """Misses and false alarms."""
     return sum((decide(rule, t) is None) != (t.onset is None) for t in trainings)
 
 
-def recall_and_alarms(rule: Rule, trainings: list[Training]) -> tuple[float, float]:
+def recall_and_alarms(rule: Detector, trainings: list[Training]) -> tuple[float, float]:
     """Share of the CO trainings found, and of the others called CO."""
     decided = [(t.onset is not None, decide(rule, t) is not None) for t in trainings]
     found = [called for broken, called in decided if broken]
@@ -155,28 +152,28 @@ def recall_and_alarms(rule: Rule, trainings: list[Training]) -> tuple[float, flo
 
 def fit(make: Callable[[float], Detector], grid: list[float], trainings: list[Training]) -> float:
     """Threshold with the largest recall minus false-alarm rate (Youden's J); the middle one of several."""
-    scores = [r - a for r, a in (recall_and_alarms(lambda g=g: make(g), trainings) for g in grid)]  # type: ignore[misc]
+    scores = [r - a for r, a in (recall_and_alarms(make(g), trainings) for g in grid)]
     best = [g for g, score in zip(grid, scores, strict=True) if score == max(scores)]
     return best[len(best) // 2]
 
 
-def rules(calibration: list[Training]) -> dict[str, Rule]:
+def rules(calibration: list[Training]) -> dict[str, Detector]:
     """The rules compared; fitted ones see the calibration curves only."""
     grid = [round(0.01 * i, 2) for i in range(2, 99)]
-    gap = fit(lambda g: FGSMPGDGap(CHANCE, g), grid, calibration)
-    cosine = fit(lambda g: GradientCosine(CHANCE, g), grid, calibration)
-    drop = fit(lambda g: WongDrop(CHANCE, g), grid, calibration)
+    gap = fit(lambda g: FGSMPGDGap(threshold=g), grid, calibration)
+    cosine = fit(lambda g: GradientCosine(threshold=g), grid, calibration)
+    drop = fit(lambda g: WongDrop(threshold=g), grid, calibration)
     return {
-        f"collapse ({Collapse.LOST:g}, {Collapse.GAP:g}, {Collapse.SHOW:g})": lambda: Collapse(CHANCE),
-        "PGD drop > 0.2 an epoch (published)": lambda: WongDrop(CHANCE),
-        f"PGD drop > {drop:g} an epoch (fitted)": lambda: WongDrop(CHANCE, drop),
-        "FGSM-PGD gap > 0.9 (published)": lambda: FGSMPGDGap(CHANCE),
-        f"FGSM-PGD gap > {gap:g} (fitted)": lambda: FGSMPGDGap(CHANCE, gap),
-        f"gradient cosine < {cosine:g} (fitted)": lambda: GradientCosine(CHANCE, cosine),
+        f"collapse ({Collapse().lost:g}, {Collapse().gap:g}, {Collapse().show:g})": Collapse(),
+        "PGD drop > 0.2 an epoch (published)": WongDrop(),
+        f"PGD drop > {drop:g} an epoch (fitted)": WongDrop(threshold=drop),
+        "FGSM-PGD gap > 0.9 (published)": FGSMPGDGap(),
+        f"FGSM-PGD gap > {gap:g} (fitted)": FGSMPGDGap(threshold=gap),
+        f"gradient cosine < {cosine:g} (fitted)": GradientCosine(threshold=cosine),
     }
 
 
-def comparison(trainings: list[Training], compared: dict[str, Rule], title: str) -> Table:
+def comparison(trainings: list[Training], compared: dict[str, Detector], title: str) -> Table:
     """Recall, false alarms, and steps from the true onset to the decision, over some trainings."""
     broken = [t for t in trainings if t.onset is not None]
     table = Table(title=f"{title}: {len(broken)} CO of {len(trainings)} trainings", title_justify="left")
@@ -205,13 +202,12 @@ def sensitivity(trainings: list[Training]) -> Table:
     for name in ("limit", "value", "errors"):
         table.add_column(name)
     for limit, values in {
-        "LOST": (0.3, 0.4, 0.5, 0.6, 0.7),
-        "GAP": (0.1, 0.15, 0.2, 0.25, 0.3),
-        "SHOW": (0.5, 0.6, 0.7, 0.8),
+        "lost": (0.3, 0.4, 0.5, 0.6, 0.7),
+        "gap": (0.1, 0.15, 0.2, 0.25, 0.3),
+        "show": (0.5, 0.6, 0.7, 0.8),
     }.items():
         for value in values:
-            moved = type("Moved", (Collapse,), {limit: value})
-            table.add_row(limit, f"{value:g}", str(errors(lambda moved=moved: moved(CHANCE), trainings)))  # type: ignore[misc]
+            table.add_row(limit, f"{value:g}", str(errors(Collapse(**{limit: value}), trainings)))
     return table
 
 
@@ -227,7 +223,7 @@ def margins(trainings: list[Training]) -> Table:
     return table
 
 
-def disagreements(trainings: list[Training], rule: Rule) -> Table:
+def disagreements(trainings: list[Training], rule: Detector) -> Table:
     """The trainings on which a rule and the answer differ."""
     table = Table("split", "data", "method epsilon beta seed", "true onset", "decision", title_justify="left")
     table.title = "where collapse and the strong curves differ"
@@ -258,7 +254,7 @@ def main() -> None:
     console.print(comparison(heldout, compared, "heldout, all"))
     console.print(sensitivity(calibration))
     console.print(margins(trainings))
-    console.print(disagreements(trainings, lambda: Collapse(CHANCE)))
+    console.print(disagreements(trainings, Collapse()))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from cosweep.data import Dataset
-from cosweep.detection import DETECTORS, Chance
+from cosweep.detection import Chance, CurveReader
 from cosweep.metrics import ProbeMetrics
 from cosweep.training import TrialRun, TrialSpec
 from cosweep.training.evaluation import FinalAccuracies
@@ -40,12 +40,12 @@ class SimulatedRun(TrialRun):
         return f"simulated-{dataset.fingerprint()}"
 
     def _run(self) -> Iterator[ProbeMetrics]:
-        detector = DETECTORS[self.spec.stop.co.detector](_CHANCE)
+        reader = CurveReader(self.spec.stop.co.detector, _CHANCE)
         curve = drawn_curve(self.spec)
         last = curve[-1]
         self.total_steps, self.steps_per_epoch = last.step, round(last.step / last.epoch)
         for probe in curve:
-            self.verdict, self.steps = detector.update(probe), probe.step
+            self.verdict, self.steps = reader.update(probe), probe.step
             self._decide(probe)
             if self.status is not None:
                 self.final = {"injected": FinalAccuracies(probe.clean_acc, probe.pgd_acc)}

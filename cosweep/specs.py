@@ -14,7 +14,7 @@ import re
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
-from functools import cache
+from functools import cache, partial
 from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from cosweep.errors import Fault, SpecError, clipped, shown, unknown_name
@@ -100,7 +100,7 @@ class Spec:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data that builds an equal spec; a component's name included."""
-        plain: dict[str, Any] = _plain(self)
+        plain: dict[str, Any] = plain_data(self)
         return plain
 
 
@@ -109,6 +109,8 @@ class Component(Spec):
     """A spec chosen by name. ``key`` is the YAML key that holds the name."""
 
     key: ClassVar[str] = "name"
+    named_alone: ClassVar[bool] = False
+    """Whether the name alone may stand for it, which it does in plain data if all options have their defaults."""
     name: ClassVar[str]
     source: ClassVar[str] = ""
 
@@ -131,7 +133,7 @@ Menus = Mapping[type[Component], Mapping[str, type[Component]]]
 
 def spec_hash(spec: Spec) -> str:
     """Twelve hexadecimal digits of the SHA-256 of the canonical JSON of the spec's identity."""
-    return hashlib.sha256(canonical_json(_plain(spec, identity=True)).encode()).hexdigest()[:12]
+    return hashlib.sha256(canonical_json(plain_data(spec, identity=True)).encode()).hexdigest()[:12]
 
 
 def canonical_json(data: object) -> str:
@@ -151,6 +153,8 @@ def build(cls: type[T], raw: object, menus: Menus, path: str = "") -> T:
     Raises:
         SpecError: With every fault below ``path``.
     """
+    if issubclass(cls, Component) and cls.named_alone and isinstance(raw, str):
+        raw = {cls.key: raw}
     if not isinstance(raw, Mapping):
         hint = ""
         if issubclass(cls, Component) and isinstance(raw, str) and raw == clipped(raw, 40):
@@ -232,7 +236,7 @@ def _choose(cls: type[Component], options: dict[str, Any], menu: Mapping[str, ty
     what = path.rsplit(".", 1)[-1]
     if is_index(what):
         what = cls.__name__.lower()
-    where = f"{path}.{cls.key}" if path else cls.key
+    where = path if cls.named_alone else f"{path}.{cls.key}" if path else cls.key
     if cls.key not in options:
         names = ", ".join(sorted(menu))
         raise SpecError([Fault(where, f"missing; say which {what} it is, one of: {names}")])
@@ -366,12 +370,21 @@ def _pixel_hint(value: float, limits: Mapping[str, Any]) -> str:
     return ""
 
 
-def _plain(value: Any, *, identity: bool = False) -> Any:
-    """Plain data of a spec; with ``identity``, without the fields that do not change what it means."""
+def plain_data(value: Any, *, identity: bool = False, names_alone: bool = True) -> Any:
+    """Plain data of a spec.
+
+    Args:
+        value: The spec, or what a field of one holds.
+        identity: Leave out the fields that do not change what it means.
+        names_alone: Let a name stand alone for a component whose options have their defaults, where it may.
+    """
+    if isinstance(value, Component) and value.named_alone and names_alone and value == type(value)():
+        return value.name
+    inner = partial(plain_data, identity=identity, names_alone=names_alone)
     if isinstance(value, Spec):
         head = {value.key: value.name} if isinstance(value, Component) else {}
         kept = (f for f in fields(value) if not identity or f.metadata.get("identity", True))
-        return head | {f.name: _plain(getattr(value, f.name), identity=identity) for f in kept}
+        return head | {f.name: inner(getattr(value, f.name)) for f in kept}
     if isinstance(value, tuple):
-        return [_plain(item, identity=identity) for item in value]
+        return [inner(item) for item in value]
     return value

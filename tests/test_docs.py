@@ -167,7 +167,7 @@ def test_the_components_of_the_page_run_together_in_one_trial(monkeypatch: pytes
         (MODELS, "linear", "Linear"),
         (SOURCES, "stripes", "Stripes"),
         (DIAGNOSTICS, "confidence", "Confidence"),
-        (DETECTORS, "half_of_best", "HalfOfBest"),
+        (DETECTORS, "part_of_best", "PartOfBest"),
         (STRATEGIES, "corners", "Corners"),
     ]
     for registry, name, member in registries:
@@ -183,7 +183,7 @@ trial:
   final: {steps: 2, restarts: 1, examples: 64}
 space: {interventions.0.factor: [0.25, 0.5, 0.75], seed: {range: [0, 3]}}
 search: {kind: corners}
-stop: {co: {detector: half_of_best}}
+stop: {co: {detector: part_of_best}}
 """)
     sweep = load_sweep(tmp_path / "sweep.yaml")
     assert [(spec.flat()["factor"], spec.seed) for spec in sweep.trials] == [(0.25, 0), (0.75, 2)]

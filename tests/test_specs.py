@@ -11,6 +11,7 @@ import pytest
 
 from cosweep.errors import SpecError, UnknownNameError
 from cosweep.specs import Component, Menus, Spec, build, canonical_json, choice, number, pixel_quantity, spec_hash
+from cosweep.training import TrialSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,3 +239,21 @@ def test_canonical_json_sorts_keys_and_refuses_nan() -> None:
 def test_unknown_name_error_names_the_nearest_and_all() -> None:
     error = UnknownNameError("method", "nfgsm", ["rs_fgsm", "n_fgsm", "pgd"])
     assert str(error) == "unknown method 'nfgsm'; did you mean 'n_fgsm'? known: n_fgsm, pgd, rs_fgsm"
+
+
+def test_a_detector_with_default_options_is_written_by_its_name_alone() -> None:
+    """So that trial ids are those of specs that knew no options."""
+    plain, spelled, tuned = (
+        TrialSpec.from_dict({"stop": {"co": {"detector": detector}}})
+        for detector in ("collapse", {"name": "collapse", "gap": 0.2}, {"name": "collapse", "gap": 0.25})
+    )
+    assert plain == spelled == TrialSpec()
+    assert plain.to_dict()["stop"]["co"]["detector"] == "collapse"
+    assert plain.trial_id == spelled.trial_id != tuned.trial_id
+    assert tuned.to_dict()["stop"]["co"]["detector"] == {"name": "collapse", "lost": 0.5, "gap": 0.25, "show": 0.6}
+    assert TrialSpec.from_dict(tuned.to_dict()) == tuned
+    columns = ("stop_co_detector", "stop_co_detector_gap")
+    assert [[spec.flat()[name] for name in columns] for spec in (plain, tuned)] == [
+        ["collapse", 0.2],
+        ["collapse", 0.25],
+    ]

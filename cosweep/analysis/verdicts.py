@@ -10,9 +10,8 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from cosweep.detection import DETECTORS, Chance, Verdict
-from cosweep.detection.published import GradientCosine
-from cosweep.errors import CosweepError, UnknownNameError
+from cosweep.detection import Chance, CurveReader, Detector, Verdict
+from cosweep.errors import CosweepError
 from cosweep.metrics import ProbeMetrics
 
 REQUIRED = ("trial_id", "step", "clean_acc", "fgsm_acc", "pgd_acc")
@@ -30,7 +29,7 @@ VERDICT_SCHEMA = pa.schema(
 )
 
 
-def detect_file(path: Path, detector: str, chance: Chance) -> pa.Table:
+def detect_file(path: Path, detector: Detector, chance: Chance) -> pa.Table:
     """Verdict on each curve of a CSV or Parquet file, one row per ``trial_id`` in order of appearance.
 
     Probes are read in order of ``step``; a row that is there twice counts once. Without a replay ``co_step`` is the
@@ -44,8 +43,6 @@ def detect_file(path: Path, detector: str, chance: Chance) -> pa.Table:
     Raises:
         CosweepError: If the file cannot be read, lacks a column, or holds what is no curve.
     """
-    if detector not in DETECTORS:
-        raise UnknownNameError("detector", detector, DETECTORS)
     verdicts = [
         {"trial_id": trial_id, **judge(list(probes.values()), detector, chance).to_dict()}
         for trial_id, probes in _read_curves(path, detector).items()
@@ -53,15 +50,15 @@ def detect_file(path: Path, detector: str, chance: Chance) -> pa.Table:
     return pa.Table.from_pylist(verdicts, VERDICT_SCHEMA)
 
 
-def judge(probes: list[ProbeMetrics], detector: str, chance: Chance) -> Verdict:
+def judge(probes: list[ProbeMetrics], detector: Detector, chance: Chance) -> Verdict:
     """Verdict on one curve."""
-    judgement = DETECTORS[detector](chance)
+    reader = CurveReader(detector, chance)
     for probe in sorted(probes, key=lambda p: p.step):
-        judgement.update(probe)
-    return judgement.verdict
+        reader.update(probe)
+    return reader.verdict
 
 
-def _read_curves(path: Path, detector: str) -> dict[str, dict[int, ProbeMetrics]]:
+def _read_curves(path: Path, detector: Detector) -> dict[str, dict[int, ProbeMetrics]]:
     """Probes by trial and step."""
     table = _read_table(path)
     if len(set(table.column_names)) < len(table.column_names):
@@ -72,8 +69,8 @@ def _read_curves(path: Path, detector: str) -> dict[str, dict[int, ProbeMetrics]
             f"{path}: no column {', '.join(absent)}; a table of curves has {', '.join(REQUIRED)}, "
             f"this one has {', '.join(table.column_names) or 'none'}"
         )
-    if detector == GradientCosine.name and "grad_cos" not in table.column_names:
-        raise CosweepError(f"{path}: no column grad_cos, which detector {detector} reads")
+    if unread := [name for name in detector.needs if name not in table.column_names]:
+        raise CosweepError(f"{path}: no column {', '.join(unread)}, which detector {detector.name} reads")
     names = [*REQUIRED[1:], *(name for name in _OPTIONAL if name in table.column_names)]
     ids = _trial_ids(table["trial_id"], path)
     curves: dict[str, dict[int, ProbeMetrics]] = {}

@@ -103,7 +103,10 @@ def compact(
 def detect(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Curves as CSV or Parquet.")],
     format: Annotated[Format, typer.Option(help="How verdicts are printed.")] = Format.TABLE,
-    detector: Annotated[str, typer.Option(help="Which rule; see cosweep list detectors.")] = "collapse",
+    detector: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="Which rule, or '{name: NAME, OPTION: VALUE}'; see cosweep list detectors."),
+    ] = "collapse",
     classes: Annotated[int, typer.Option(min=2, help="Number of classes.")] = 10,
     chance: Annotated[
         float | None,
@@ -116,13 +119,21 @@ def detect(
 ) -> None:
     """Find breaking points in any table of curves: trial_id, step, clean_acc, fgsm_acc, pgd_acc."""
     from cosweep.analysis.verdicts import detect_file
-    from cosweep.detection import Chance
+    from cosweep.definition.yaml_file import parse_yaml
+    from cosweep.detection import DETECTORS, Chance, Detector
+    from cosweep.specs import build
 
     try:
         guessing = Chance(classes, chance, examples)
     except ValueError as error:
         raise CosweepError(f"--chance: {error}") from None
-    _print_table(detect_file(file, detector, guessing), format)
+    rule: Detector = build(
+        Detector,  # type: ignore[type-abstract]
+        parse_yaml(detector, "--detector"),
+        {Detector: DETECTORS},
+        "--detector",
+    )
+    _print_table(detect_file(file, rule, guessing), format)
 
 
 @app.command()

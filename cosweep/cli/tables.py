@@ -57,7 +57,7 @@ def menu_table(what: str) -> FittedTable:
     if components:
         base = next(cls for cls in components[0].__mro__ if all(issubclass(entry, cls) for entry in components))
         shared = _options(base)
-        table.note = f"all: {', '.join(shared)}"
+        table.note = f"all: {', '.join(shared)}" if shared else ""
     for name, entry in menu.items():
         first = (entry.__doc__ or "").splitlines()[0].replace("``", "")
         options = [", ".join(o for o in _options(entry) if o not in shared)] if components else []

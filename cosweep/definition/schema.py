@@ -29,7 +29,8 @@ def sweep_schema() -> Schema:
     trial = _object(TrialSpec)
     del trial["properties"]["stop"]  # stands beside the trial
     for section, (key, _) in DEFAULT_COMPONENTS.items():
-        trial["properties"][section] = _component(section_base(section), required=False, key=key)
+        if section in trial["properties"]:
+            trial["properties"][section] = _component(section_base(section), required=False, key=key)
     sections = {"search": SearchSpec, "stop": StopSpec, "resources": ResourcesSpec, "tracking": TrackingSpec}
     properties: Schema = {
         "name": {"type": "string", "description": "Part of paths below the results root."},
@@ -93,6 +94,8 @@ def _component(base: type[Component], *, required: bool, key: str) -> Schema:
         if required or (key, name) not in DEFAULT_COMPONENTS.values():
             variant["required"] = [key]
         variants.append(variant)
+    if base.named_alone:
+        return {"anyOf": [{"enum": sorted(MENUS[base])}, *variants]}
     return {"anyOf": variants}
 
 

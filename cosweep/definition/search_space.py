@@ -14,7 +14,7 @@ from typing import Any
 
 from cosweep.analysis.values import format_value
 from cosweep.definition.overrides import apply_overrides
-from cosweep.definition.spec_paths import component_at, is_within, named_by, problem_of, put, states
+from cosweep.definition.spec_paths import component_at, is_within, named_by, problem_of, put, spell_out, states
 from cosweep.definition.sweep import (
     ResourcesSpec,
     ResultsSpec,
@@ -28,8 +28,8 @@ from cosweep.redaction import places_of_secrets, redacted
 from cosweep.results.store import check_name
 from cosweep.search import STRATEGIES, Axis, Planned, Point, SearchSpec, strategy_faults
 from cosweep.search.axes import read_axes
-from cosweep.specs import build, canonical_json, no_text
-from cosweep.training.trial_spec import DEFAULT_COMPONENTS, TrialSpec
+from cosweep.specs import build, canonical_json, no_text, plain_data
+from cosweep.training.trial_spec import DEFAULT_COMPONENTS, StopSpec, TrialSpec
 
 _SECTIONS = ("name", "trial", "space", "search", "stop", "resources", "tracking", "results")
 _MOST_FAULTY_POINTS = 20
@@ -50,6 +50,7 @@ def load_sweep(path: Path, overrides: Iterable[str] = ()) -> Sweep:
     if not isinstance(raw, dict):
         raise CosweepError(f"{path}: expected a mapping with the keys {', '.join(_SECTIONS)}, got {shown(raw)}")
     raw.setdefault("name", path.stem)
+    spell_out(raw.get("stop"), StopSpec)
     faults = apply_overrides(raw, overrides)
     changes = [part for override in overrides for part in ("--set", override)]
     named = os.fsencode(path).decode(errors="backslashreplace")  # a name need not be a text
@@ -108,11 +109,15 @@ def _base_trial(raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
         return {}, [Fault("trial", f"expected a mapping of options, got {shown(trial)}")]
     faults = [Fault("trial.stop", "write stop at the top level, beside trial")] if "stop" in trial else []
     base = copy.deepcopy({k: v for k, v in trial.items() if k != "stop"})
-    for section, (key, name) in DEFAULT_COMPONENTS.items():
-        if isinstance(base.setdefault(section, {}), dict):
-            base[section].setdefault(key, name)
     if raw.get("stop") is not None:
         base["stop"] = copy.deepcopy(raw["stop"])
+    spell_out(base)
+    for path, (key, name) in DEFAULT_COMPONENTS.items():
+        component: Any = base
+        for part in path.split("."):
+            component = component.setdefault(part, {}) if isinstance(component, dict) else None
+        if isinstance(component, dict):
+            component.setdefault(key, name)
     try:
         TrialSpec.from_dict(base)
     except SpecError as error:
@@ -246,7 +251,7 @@ def _overwriting(outer: Axis, inner: Axis) -> Fault | None:
 
 def _held(spec: TrialSpec, path: str, value: Any) -> str:
     """Text of what a spec holds at a place, as far as the value that was put there states it."""
-    place: Any = spec.to_dict()
+    place: Any = plain_data(spec, names_alone=False)
     for part in path.split("."):
         place = place[int(part)] if isinstance(place, list) else place[part]
     return canonical_json(_as_stated(place, value))
@@ -327,7 +332,7 @@ def _differences(base: dict[str, Any], space: _Space) -> Iterator[str]:
         for value in axis.values:
             raw, _ = space.trial_at(home, {axis.path: value})
             try:
-                component: Any = TrialSpec.from_dict(raw).to_dict()
+                component: Any = plain_data(TrialSpec.from_dict(raw), names_alone=False)
             except SpecError:  # at a value of another axis it is a trial, or there would be no sweep
                 continue
             for part in place.split("."):

@@ -47,6 +47,19 @@ def _entry(entries: list[Any], key: str) -> int:
     return int(key)
 
 
+def spell_out(raw: Any, declared: type[Spec] = TrialSpec) -> None:
+    """Write components that a raw spec gives by their names alone as mappings, in place, so that options find room."""
+    if not isinstance(raw, dict):
+        return
+    for option, hint in types_of(declared).items():
+        if not isinstance(hint, type) or not issubclass(hint, Spec):
+            continue
+        if issubclass(hint, Component) and hint.named_alone and isinstance(raw.get(option), str):
+            raw[option] = {hint.key: raw[option]}
+        elif hint not in MENUS:
+            spell_out(raw.get(option), hint)
+
+
 def stated(raw: Any, path: str = "") -> Iterator[str]:
     """Paths of the single values that raw data state."""
     inner = list(raw.items()) if isinstance(raw, Mapping) else list(enumerate(raw)) if isinstance(raw, list) else []
@@ -153,9 +166,12 @@ def put(raw: dict[str, Any], path: str, value: Any) -> bool:
         owner.update(merged)
     elif isinstance(owner, (dict, list)):
         place: Any = int(last) if isinstance(owner, list) else last
+        base = component_at(path)
+        if base is not None and base.named_alone and isinstance(value, str):
+            value = {base.key: value}
         before = owner[place] if isinstance(owner, list) else owner.get(place)
         if isinstance(before, dict) and isinstance(value, dict):
-            value = _merged(before, value, component_at(path))
+            value = _merged(before, value, base)
         owner[place] = value
     return True
 

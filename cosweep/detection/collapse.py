@@ -2,46 +2,54 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar
 
-from cosweep.detection.base import Detector
+from cosweep.detection.base import Detector, Past
 from cosweep.metrics import ProbeMetrics
+from cosweep.specs import number
 
 
+@dataclass(frozen=True, kw_only=True)
 class Collapse(Detector):
     """Robustness lost, or claimed and absent: PGD accuracy far below its best or below FGSM accuracy.
 
     A probe looks collapsed if FGSM accuracy is above what guessing and the best constant answer reach, and either
 
-    - robustness was lost: PGD accuracy is below ``LOST`` of the best that was robust and below ``LOST`` of FGSM
+    - robustness was lost: PGD accuracy is below ``lost`` of the best that was robust and below ``lost`` of FGSM
       accuracy (a decline of both is forgetting or divergence, not CO); or
-    - robustness is claimed: FGSM accuracy is above ``SHOW`` of clean accuracy, and PGD accuracy is below
-      ``GAP`` of FGSM accuracy, whether or not there was any robustness to lose.
+    - robustness is claimed: FGSM accuracy is above ``show`` of clean accuracy, and PGD accuracy is below
+      ``gap`` of FGSM accuracy, whether or not there was any robustness to lose.
 
     All limits are ratios, so that they mean the same on 2, 10 and 200 classes. Clean accuracy is not asked
     to stay high: it often dips at the onset.
+
+    Attributes:
+        lost: Part of its best and of FGSM accuracy below which PGD accuracy is lost.
+        gap: Part of FGSM accuracy below which PGD accuracy denies it.
+        show: Part of clean accuracy above which FGSM accuracy claims robustness.
     """
 
-    name = "collapse"
-    source = "cosweep; limits calibrated in docs/detectors.md"
+    name: ClassVar[str] = "collapse"
+    source: ClassVar[str] = "cosweep; limits calibrated in docs/detectors.md"
 
-    LOST: ClassVar[float] = 0.5
-    GAP: ClassVar[float] = 0.2
-    SHOW: ClassVar[float] = 0.6
+    lost: float = number(0.5, above=0.0, high=1.0)
+    gap: float = number(0.2, above=0.0, high=1.0)
+    show: float = number(0.6, low=0.0, high=1.0)
 
-    def collapsed(self, probe: ProbeMetrics) -> bool:
-        shown = max(self.chance.guess_limit, self.chance.robust_floor)
-        return probe.fgsm_acc > shown and (self._lost(probe) or self._claimed(probe))
+    def collapsed(self, probe: ProbeMetrics, past: Past) -> bool:
+        shown = max(past.chance.guess_limit, past.chance.robust_floor)
+        return probe.fgsm_acc > shown and (self._lost(probe, past) or self._claimed(probe))
 
-    def _lost(self, probe: ProbeMetrics) -> bool:
-        return probe.pgd_acc < self.LOST * min(self.best_pgd, probe.fgsm_acc)
+    def _lost(self, probe: ProbeMetrics, past: Past) -> bool:
+        return probe.pgd_acc < self.lost * min(past.best_pgd, probe.fgsm_acc)
 
     def _claimed(self, probe: ProbeMetrics) -> bool:
-        shows = probe.fgsm_acc > self.SHOW * probe.clean_acc
-        return shows and probe.pgd_acc < self.GAP * probe.fgsm_acc
+        shows = probe.fgsm_acc > self.show * probe.clean_acc
+        return shows and probe.pgd_acc < self.gap * probe.fgsm_acc
 
-    def reason(self, onset: ProbeMetrics) -> str:
+    def reason(self, onset: ProbeMetrics, past: Past) -> str:
         pgd, fgsm = f"PGD accuracy {onset.pgd_acc:.2f}", f"FGSM accuracy {onset.fgsm_acc:.2f}"
-        if self._lost(onset):
-            return f"{pgd} is below {self.LOST:g} x its best {self.best_pgd:.2f} and below {self.LOST:g} x {fgsm}"
-        return f"{pgd} is below {self.GAP:g} x {fgsm}, which is above {self.SHOW:g} x clean {onset.clean_acc:.2f}"
+        if self._lost(onset, past):
+            return f"{pgd} is below {self.lost:g} x its best {past.best_pgd:.2f} and below {self.lost:g} x {fgsm}"
+        return f"{pgd} is below {self.gap:g} x {fgsm}, which is above {self.show:g} x clean {onset.clean_acc:.2f}"

@@ -10,7 +10,6 @@ import torch
 
 from cosweep.attacks.autoattack import check_images, check_installed
 from cosweep.data import Dataset, ImageSet
-from cosweep.detection import DETECTORS
 from cosweep.errors import CosweepError, Fault
 from cosweep.training.trial_spec import TrialSpec
 from cosweep.wording import counted
@@ -67,7 +66,8 @@ class Checker:
 def probe_faults(spec: TrialSpec, train_examples: int) -> Iterator[Fault]:
     """A detector that gets too few probes could only ever call a trial healthy."""
     steps = -(-train_examples // spec.optimizer.batch_size) * spec.optimizer.epochs
-    needed = DETECTORS[spec.stop.co.detector].confirm
+    detector = spec.stop.co.detector
+    needed = detector.confirm
     probes = -(-steps // spec.probe.every)
     if probes < needed:
         sooner = (
@@ -78,7 +78,7 @@ def probe_faults(spec: TrialSpec, train_examples: int) -> Iterator[Fault]:
         yield Fault(
             "probe.every",
             f"{spec.probe.every} leaves {counted(probes, 'probe')} in {counted(steps, 'step')}; detector "
-            f"{spec.stop.co.detector} needs {needed}: {sooner}",
+            f"{detector.name} needs {needed}: {sooner}",
         )
 
 

@@ -15,7 +15,7 @@ import torch
 from cosweep.attacks import fgsm, measuring_gradient
 from cosweep.data import Dataset
 from cosweep.data.batches import DeviceData
-from cosweep.detection import DETECTORS, Chance, Detector, Verdict
+from cosweep.detection import Chance, CurveReader, Verdict
 from cosweep.errors import CosweepError
 from cosweep.metrics import Ablation, ProbeMetrics, Snapshot, TrialState, TrialStatus
 from cosweep.parallel import ALONE, Workers
@@ -149,9 +149,9 @@ class TrialRun:
         self.box = data.box
         trainer = Trainer(spec, data, self.device, self.workers)
         prober = _prober(spec, data, self.workers)
-        detector = DETECTORS[spec.stop.co.detector](Chance.of_labels(prober.y.tolist()))
+        reader = CurveReader(spec.stop.co.detector, Chance.of_labels(prober.y.tolist()))
         self.total_steps, self.steps_per_epoch = trainer.total_steps, trainer.steps_per_epoch
-        replay = self._replay = Replay(trainer, prober, detector)
+        replay = self._replay = Replay(trainer, prober, reader)
         if self._resumed is not None:
             replay.resume(self._resumed, self.curve)
         while self.status is None:
@@ -164,7 +164,7 @@ class TrialRun:
             with self.timings.measure("probe_seconds"):
                 probe = _probe(trainer, prober.measure(trainer.model), train_loss, train_acc)
                 broken_before = self.verdict.co
-                self._judge(probe, detector, replay, last=trainer.step == trainer.total_steps)
+                self._judge(probe, reader, replay, last=trainer.step == trainer.total_steps)
             self._decide(probe)
             with self.timings.measure("diagnostic_seconds"):
                 number = len(self.curve) + 1
@@ -194,8 +194,8 @@ class TrialRun:
             pixels = [image.flatten().tolist() for image in (original, intervened, delta)]
             self.snapshots.append(Snapshot(moment, trainer.step, int(number), int(label), list(data.shape), *pixels))
 
-    def _judge(self, probe: ProbeMetrics, detector: Detector, replay: Replay, *, last: bool) -> None:
-        found = detector.update(probe)
+    def _judge(self, probe: ProbeMetrics, reader: CurveReader, replay: Replay, *, last: bool) -> None:
+        found = reader.update(probe)
         if not math.isfinite(probe.train_loss):
             found = replace(found, state=TrialState.DIVERGED)
         if self.verdict.co:  # the breaking point stays as the replay found it
@@ -204,7 +204,7 @@ class TrialRun:
             self.verdict = replay.refine(found)
         else:
             replay.remember()
-            self.verdict = replay.settle(found) if last and detector.suspect else found
+            self.verdict = replay.settle(found) if last and reader.suspect else found
 
     def _decide(self, probe: ProbeMetrics) -> None:
         after = self.spec.stop.co.after_steps
@@ -251,21 +251,21 @@ class Replay:
         onset: Step and digest at the first suspect one since; None without.
     """
 
-    def __init__(self, trainer: Trainer, prober: Prober, detector: Detector) -> None:
-        self.trainer, self.prober, self.detector = trainer, prober, detector
+    def __init__(self, trainer: Trainer, prober: Prober, reader: CurveReader) -> None:
+        self.trainer, self.prober, self.reader = trainer, prober, reader
         self.healthy: dict[str, Any] = trainer.snapshot()
         self.onset: tuple[int, str] | None = None
 
     def resume(self, state: dict[str, Any], curve: Sequence[ProbeMetrics]) -> None:
-        """Put trainer and detector where a state says they were after a curve's last probe."""
+        """Put trainer and reader where a state says they were after a curve's last probe."""
         self.trainer.restore(state["trainer"])
         self.healthy, self.onset = state["healthy"], state["onset"]
         for probe in curve:
-            self.detector.update(probe)
+            self.reader.update(probe)
 
     def remember(self) -> None:
         """Keep the state at a healthy probe, or the trace to retrace at the first suspect one."""
-        if not self.detector.suspect:
+        if not self.reader.suspect:
             self.healthy, self.onset = self.trainer.snapshot(), None
         elif self.onset is None:
             self.onset = (self.trainer.step, self.trainer.digest())
@@ -286,7 +286,7 @@ class Replay:
         while self.trainer.step < onset_step:
             self.trainer.advance()
             probe = _probe(self.trainer, self.prober.measure(self.trainer.model), math.nan, math.nan)
-            collapsed.append((probe.step, self.detector.collapsed(probe)))
+            collapsed.append((probe.step, self.reader.collapsed(probe)))
         if self.trainer.digest() != onset_digest:
             raise ReplayError(
                 f"the replay of steps {self.healthy['step']}-{onset_step} did not retrace the training; "
@@ -305,10 +305,10 @@ class Replay:
         The replay's probes count with the others: CO if as many in a row look collapsed as a verdict takes, else the
         ``undecided`` verdict stays.
         """
-        suspects = self.detector.suspects
-        refined = self.refine(self.detector.provisional())
+        suspects = self.reader.suspects
+        refined = self.refine(self.reader.provisional())
         dense = (refined.co_step_high or 0) - (refined.co_step or 0)
-        return refined if suspects + dense >= self.detector.confirm else undecided
+        return refined if suspects + dense >= self.reader.detector.confirm else undecided
 
 
 class ReplayError(CosweepError):

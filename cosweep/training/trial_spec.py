@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from cosweep.data import INTERVENTIONS, SOURCES, Intervention, Source
 from cosweep.data.sources import Digits
-from cosweep.detection import DETECTORS
+from cosweep.detection import DETECTORS, Detector
+from cosweep.detection.collapse import Collapse
 from cosweep.diagnostics import DIAGNOSTICS, Diagnostic
 from cosweep.errors import Fault, shown
 from cosweep.methods import METHODS, Method
@@ -17,16 +18,21 @@ from cosweep.methods.fgsm import FGSM
 from cosweep.metrics import Ablation
 from cosweep.models import MODELS, Model
 from cosweep.models.preact_resnet import PreActResNet
-from cosweep.specs import Menus, Spec, build, choice, number, radius, spec_hash
+from cosweep.specs import Menus, Spec, build, choice, number, plain_data, radius, spec_hash
 from cosweep.training.schedules import SCHEDULES
 from cosweep.units import format_pixels
 from cosweep.wording import counted
 
 DEFAULT_COMPONENTS = {
-    section: (type(default).key, type(default).name)
-    for section, default in (("data", Digits()), ("model", PreActResNet()), ("method", FGSM()))
+    path: (type(default).key, type(default).name)
+    for path, default in (
+        ("data", Digits()),
+        ("model", PreActResNet()),
+        ("method", FGSM()),
+        ("stop.co.detector", Collapse()),
+    )
 }
-"""Key and name of the component that a section takes if a definition names none."""
+"""Key and name of the component that a place takes if a definition names none."""
 
 MENUS: Menus = {
     Source: SOURCES,
@@ -34,6 +40,7 @@ MENUS: Menus = {
     Model: MODELS,
     Method: METHODS,
     Diagnostic: DIAGNOSTICS,
+    Detector: DETECTORS,
 }
 
 
@@ -144,7 +151,7 @@ class FinalSpec(Spec):
 class COStopSpec(Spec):
     """Which detector decides, and for how many steps after the breaking point training goes on."""
 
-    detector: str = choice("collapse", DETECTORS)
+    detector: Detector = field(default_factory=Collapse)
     after_steps: int | Literal["never"] = number(200, low=0)
 
 
@@ -170,8 +177,10 @@ class TrialSpec(Spec):
     seed: int = number(0, low=0)
 
     def faults(self) -> Iterator[Fault]:
-        if self.stop.co.detector == "grad_cos" and not self.probe.grad_cos:
-            yield Fault("probe.grad_cos", "is false, and detector grad_cos reads it; set it to true")
+        detector = self.stop.co.detector
+        for switch in detector.needs:
+            if not getattr(self.probe, switch):
+                yield Fault(f"probe.{switch}", f"is false, and detector {detector.name} reads it; set it to true")
         if self.method.warmup_epochs >= self.optimizer.epochs:
             text = f"must be below optimizer.epochs, {self.optimizer.epochs}; got {self.method.warmup_epochs:g}"
             yield Fault("method.warmup_epochs", text)
@@ -220,7 +229,7 @@ def flat_columns(spec: TrialSpec) -> dict[str, Any]:
     has it; those after the first also have columns of their own, as ``beta_1``. ``beta`` is 0 without an
     injection.
     """
-    plain = spec.to_dict()
+    plain = plain_data(spec, names_alone=False)
     row: dict[str, Any] = {"intervention": "+".join(i.name for i in spec.interventions) or "none"}
     for index, intervention in enumerate(plain["interventions"]):
         for name, value in intervention.items():
@@ -256,7 +265,9 @@ def column_of(path: tuple[str, ...]) -> str:
         index, option = int(rest[0]) if rest else 0, rest[1] if len(rest) > 1 else Intervention.key
         name = "intervention" if option == Intervention.key else option
         return f"{name}_{index}" if index else name
-    if not rest or rest == ["name"]:
+    if rest and rest[-1] == "name":
+        rest.pop()
+    if not rest:
         return section
     prefixed = section in _PREFIXED or rest[-1] in _TAKEN
     return "_".join([section, *rest]) if prefixed else rest[-1]

@@ -11,6 +11,8 @@ import pytest
 
 from cosweep.analysis.verdicts import detect_file
 from cosweep.detection import Chance
+from cosweep.detection.collapse import Collapse
+from cosweep.detection.published import GradientCosine
 from cosweep.errors import CosweepError
 
 TEN = Chance(10)
@@ -30,7 +32,7 @@ def curves() -> pa.Table:
 def test_each_curve_gets_a_verdict_whatever_the_order_of_rows(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"curves.{suffix}"
     pyarrow.csv.write_csv(curves(), path) if suffix == "csv" else pq.write_table(curves(), path)
-    healthy, broken = detect_file(path, "collapse", TEN).to_pylist()
+    healthy, broken = detect_file(path, Collapse(), TEN).to_pylist()
     assert (healthy["trial_id"], healthy["state"], healthy["co"], healthy["co_step"]) == ("h", "healthy", False, None)
     assert (broken["trial_id"], broken["state"], broken["co"]) == ("b", "co", True)
     assert (broken["co_step_low"], broken["co_step"], broken["co_step_high"]) == (40, 50, 50)
@@ -40,7 +42,7 @@ def test_each_curve_gets_a_verdict_whatever_the_order_of_rows(tmp_path: Path, su
 def test_nan_is_divergence(tmp_path: Path) -> None:
     path = tmp_path / "c.csv"
     path.write_text("trial_id,step,clean_acc,fgsm_acc,pgd_acc\na,1,0.5,0.4,0.3\na,2,nan,,nan\n")
-    assert detect_file(path, "collapse", TEN)["state"].to_pylist() == ["diverged"]
+    assert detect_file(path, Collapse(), TEN)["state"].to_pylist() == ["diverged"]
 
 
 @pytest.mark.parametrize(
@@ -72,7 +74,7 @@ def test_a_table_that_is_none_is_refused(tmp_path: Path, text: str, message: str
     path = tmp_path / "c.csv"
     path.write_text(text)
     with pytest.raises(CosweepError, match=message):
-        detect_file(path, "collapse", TEN)
+        detect_file(path, Collapse(), TEN)
 
 
 @pytest.mark.parametrize("pair", [("007", "7"), ("1e3", "1000"), ("NA", "null"), ("123456789e99", "inf"), ("1", "01")])
@@ -84,7 +86,7 @@ def test_ids_are_text_as_they_stand_in_the_file(tmp_path: Path, suffix: str, pai
     if suffix == "parquet":
         as_text = pyarrow.csv.ConvertOptions(column_types={"trial_id": pa.string()})
         pq.write_table(pyarrow.csv.read_csv(path, convert_options=as_text), path)
-    found = detect_file(path, "collapse", TEN)
+    found = detect_file(path, Collapse(), TEN)
     assert found["trial_id"].to_pylist() == list(pair)
 
 
@@ -92,13 +94,13 @@ def test_ids_in_parquet_may_be_whole_numbers_or_categories_and_no_floats(tmp_pat
     path = tmp_path / "c.parquet"
     for ids, found in ((pa.array([7, 8]), ["7", "8"]), (pa.array(["a", "b"]).dictionary_encode(), ["a", "b"])):
         pq.write_table(_one_probe_each(ids), path)
-        assert detect_file(path, "collapse", TEN)["trial_id"].to_pylist() == found
+        assert detect_file(path, Collapse(), TEN)["trial_id"].to_pylist() == found
     pq.write_table(_one_probe_each(pa.array([7.0, 8.0])), path)
     with pytest.raises(CosweepError, match="trial_id is of type double; write the ids as text or whole numbers"):
-        detect_file(path, "collapse", TEN)
+        detect_file(path, Collapse(), TEN)
     pq.write_table(_one_probe_each(pa.array(["a", None])), path)
     with pytest.raises(CosweepError, match="row 2: trial_id is empty"):
-        detect_file(path, "collapse", TEN)
+        detect_file(path, Collapse(), TEN)
 
 
 def _one_probe_each(ids: pa.Array) -> pa.Table:
@@ -111,17 +113,17 @@ def test_a_row_that_is_there_twice_counts_once(tmp_path: Path) -> None:
     path = tmp_path / "c.csv"
     rows = ["a,10,0.8,0.5,0.4", *["a,30,0.7,0.9,0.01"] * 3, "a,40,0.8,0.5,0.4", *["a,50,nan,nan,nan"] * 2]
     path.write_text("\n".join([HEADER, *rows]))
-    (verdict,) = detect_file(path, "collapse", TEN).to_pylist()
+    (verdict,) = detect_file(path, Collapse(), TEN).to_pylist()
     assert (verdict["co"], verdict["state"]) == (False, "diverged")
 
 
 def test_an_absent_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CosweepError, match="cannot be read"):
-        detect_file(tmp_path / "none.parquet", "collapse", TEN)
+        detect_file(tmp_path / "none.parquet", Collapse(), TEN)
 
 
 def test_a_rule_needs_the_column_it_reads(tmp_path: Path) -> None:
     path = tmp_path / "c.parquet"
     pq.write_table(curves(), path)
     with pytest.raises(CosweepError, match="no column grad_cos, which detector grad_cos reads"):
-        detect_file(path, "grad_cos", TEN)
+        detect_file(path, GradientCosine(), TEN)

@@ -16,6 +16,7 @@ from cosweep.analysis.verdicts import VERDICT_SCHEMA, detect_file
 from cosweep.cli.commands import app
 from cosweep.definition.search_space import parse_sweep
 from cosweep.detection import Chance
+from cosweep.detection.collapse import Collapse
 from cosweep.errors import SpecError
 from cosweep.metrics import ProbeMetrics
 from cosweep.results.schema import TABLES, table_from_rows
@@ -47,7 +48,7 @@ def test_its_verdict_is_that_of_detect_on_the_same_curve(tmp_path: Path) -> None
     names = ("step", "clean_acc", "fgsm_acc", "pgd_acc")
     rows = [{"trial_id": i, **{name: getattr(p, name) for name in names}} for i, _, curve in runs for p in curve]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "curves.parquet")
-    expected = detect_file(tmp_path / "curves.parquet", "collapse", Chance(10)).to_pylist()
+    expected = detect_file(tmp_path / "curves.parquet", Collapse(), Chance(10)).to_pylist()
     found = [{"trial_id": trial_id, **run.verdict.to_dict()} for trial_id, run, _ in runs]
     assert pa.Table.from_pylist(found, VERDICT_SCHEMA).to_pylist() == expected
     assert {verdict["state"] for verdict in expected} >= {"healthy", "co"}

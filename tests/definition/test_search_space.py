@@ -416,3 +416,28 @@ def test_a_file_that_holds_no_mapping_is_refused(tmp_path: Path) -> None:
     path.write_text("- 1\n")
     with pytest.raises(CosweepError, match="expected a mapping with the keys name, trial"):
         load_sweep(path)
+
+
+@pytest.mark.parametrize(
+    ("detector", "space", "expected"),
+    [
+        (None, {"stop.co.detector.gap": {"grid": [0.2, 0.3]}}, [("collapse", 0.2), ("collapse", 0.3)]),
+        ("collapse", {"stop.co.detector.gap": {"grid": [0.2, 0.3]}}, [("collapse", 0.2), ("collapse", 0.3)]),
+        ({"name": "collapse", "gap": 0.3}, {"stop.co.detector": {"grid": ["collapse", "gap"]}},
+         [("collapse", 0.3), ("gap", None)]),
+        ("gap", {"stop.co.detector.threshold": {"grid": [0.5]}}, [("gap", None)]),
+    ],
+)  # fmt: skip
+def test_a_detector_and_its_options_may_be_axes(
+    detector: Any, space: dict[str, Any], expected: list[tuple[str, float | None]]
+) -> None:
+    stop = {} if detector is None else {"co": {"detector": detector}}
+    flat = [spec.flat() for spec in parse_sweep({"stop": stop, "space": space}).trials]
+    assert [(row["stop_co_detector"], row.get("stop_co_detector_gap")) for row in flat] == expected
+
+
+def test_an_option_of_a_detector_that_is_named_alone_may_be_set(tmp_path: Path) -> None:
+    file = tmp_path / "sweep_file.yaml"
+    file.write_text("stop: {co: {detector: gap}}\n")
+    (spec,) = load_sweep(file, ["stop.co.detector.threshold=0.6"]).trials
+    assert spec.stop.co.detector.to_dict() == {"name": "gap", "threshold": 0.6}

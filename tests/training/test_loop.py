@@ -13,13 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from cosweep.data import Dataset
-from cosweep.detection import DETECTORS, Chance, Detector
-from cosweep.detection.collapse import Collapse
+from cosweep.detection import DETECTORS, Chance, CurveReader, Detector, Past
 from cosweep.errors import SpecError
 from cosweep.methods import Batch
 from cosweep.methods.fgsm import FGSM
 from cosweep.metrics import ProbeMetrics, TrialState, TrialStatus
-from cosweep.training import TrialRun, TrialSpec, run_trial
+from cosweep.training import TrialRun, TrialSpec, loop, run_trial
 from cosweep.training.examples import Examples
 from cosweep.training.loop import ReplayError, deterministic
 from cosweep.training.trainer import Trainer
@@ -66,12 +65,12 @@ def test_chance_is_that_of_the_labels_that_are_probed(
 ) -> None:
     seen: list[Chance] = []
 
-    class Seen(Collapse):
-        def __init__(self, chance: Chance) -> None:
+    class Seen(CurveReader):
+        def __init__(self, detector: Detector, chance: Chance) -> None:
             seen.append(chance)
-            super().__init__(chance)
+            super().__init__(detector, chance)
 
-    monkeypatch.setitem(DETECTORS, "collapse", Seen)
+    monkeypatch.setattr(loop, "CurveReader", Seen)
     whole = digits()
     train, test = (np.isin(labels, kept) for labels in (whole.y_train, whole.y_test))
     some = Dataset(
@@ -155,14 +154,17 @@ def register(
 ) -> None:
     """Put a detector on the menu to which the probes at these steps look collapsed."""
 
+    stub = name
+
     class Stub(Detector):
-        source = "test"
+        name: ClassVar[str] = stub
+        source: ClassVar[str] = "test"
         confirm: ClassVar[int] = confirm_probes
 
-        def collapsed(self, probe: ProbeMetrics) -> bool:
+        def collapsed(self, probe: ProbeMetrics, past: Past) -> bool:
             return probe.step in collapsed_steps
 
-        def reason(self, onset: ProbeMetrics) -> str:
+        def reason(self, onset: ProbeMetrics, past: Past) -> str:
             return f"from step {onset.step}"
 
     monkeypatch.setitem(DETECTORS, name, Stub)
@@ -227,15 +229,15 @@ def test_breaking_point_is_where_every_step_up_to_the_onset_looks_collapsed(
 def test_training_goes_on_after_the_replay_as_if_there_had_been_none(
     confirm: int, optimizer: str, monkeypatch: pytest.MonkeyPatch, trainers: list[Trainer]
 ) -> None:
+    changes: dict[str, Any] = {
+        "data": {"augment": "crop_flip"},
+        "method": {"name": "rs_fgsm", "epsilon": "16/255"},
+        "optimizer": {"name": optimizer, "lr_max": 0.01, "epochs": 6, "batch_size": 64},
+    }
     register(monkeypatch, range(7, 100), confirm)
-    spec = stub_spec(
-        data={"augment": "crop_flip"},
-        method={"name": "rs_fgsm", "epsilon": "16/255"},
-        optimizer={"name": optimizer, "lr_max": 0.01, "epochs": 6, "batch_size": 64},
-    )
-    replayed, replayed_curve = finished(spec)
+    replayed, replayed_curve = finished(stub_spec(**changes))
     register(monkeypatch, (), confirm)
-    untouched, curve = finished(spec)
+    untouched, curve = finished(stub_spec(**changes))
     assert (replayed.verdict.co_step, untouched.verdict.co_step) == (7, None)
     assert trainers[0].digest() == trainers[1].digest()
     assert replayed_curve == curve
