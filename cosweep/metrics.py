@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 
 class TrialStatus(StrEnum):
@@ -76,6 +76,22 @@ class ProbeMetrics:
         row = asdict(self)
         diagnostics: dict[str, Any] = row.pop("diagnostics")
         return row | diagnostics
+
+
+class Measurement(NamedTuple):
+    """A column of ``curves`` that a diagnostic fills.
+
+    Attributes:
+        name: Of the column.
+        unit: Such as ``fraction`` or ``nats``.
+        meaning: What it holds, in words.
+        many: Whether a probe has several numbers there.
+    """
+
+    name: str
+    unit: str
+    meaning: str
+    many: bool = False
 
 
 @dataclass(frozen=True)

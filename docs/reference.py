@@ -1,19 +1,25 @@
-"""Writes docs/reference.md: what a YAML may name and every column of the tables, from the package itself.
+"""Writes docs/reference.md, what a YAML may name and every column of the tables, and cosweep/results/declared.json.
 
 make reference
 """
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from cosweep.cli.menu_commands import MENUS
 from cosweep.cli.tables import menu_table
+from cosweep.data import INTERVENTIONS
+from cosweep.diagnostics import DIAGNOSTICS
 from cosweep.metrics import ABLATIONS
 from cosweep.results.schema import TABLES
 
 PAGE = Path(__file__).with_name("reference.md")
+DECLARED = Path(__file__).parents[1] / "cosweep" / "results" / "declared.json"
 HEAD = """# Reference
 
 `make reference` writes this page from the package; a test fails when it lags. `cosweep list` and
@@ -22,8 +28,19 @@ HEAD = """# Reference
 
 
 def main() -> None:
-    """Write the page."""
-    PAGE.write_text(reference())
+    """Write both, first what the page reads."""
+    if len(sys.argv) == 1:
+        DECLARED.write_text(declared())
+        subprocess.run([sys.executable, __file__, "page"], check=True)  # which reads it anew
+    else:
+        PAGE.write_text(reference())
+
+
+def declared() -> str:
+    """What components declare to those who read tables."""
+    columns = [column._asdict() for diagnostic in DIAGNOSTICS.values() for column in diagnostic.columns]
+    idle = {name: kind.idle_at_zero for name, kind in INTERVENTIONS.items() if kind.idle_at_zero}
+    return json.dumps({"diagnostic_columns": columns, "idle_at_zero": idle}, indent=2) + "\n"
 
 
 def reference() -> str:

@@ -37,6 +37,11 @@ def test_the_reference_lists_what_the_package_has() -> None:
     assert (DOCS / "reference.md").read_text() == script("reference").reference(), "run make reference"
 
 
+def test_readers_of_tables_know_what_components_declare() -> None:
+    reference = script("reference")
+    assert reference.DECLARED.read_text() == reference.declared(), "run make reference"
+
+
 def test_the_readme_fits_a_screen_and_names_every_page() -> None:
     text = (ROOT / "README.md").read_text()
     assert len(text.encode()) <= 8_000

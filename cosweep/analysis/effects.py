@@ -14,6 +14,7 @@ from cosweep.analysis.proportions import Interval, wilson
 from cosweep.analysis.values import Row, by_place, format_value, is_conclusive
 from cosweep.errors import UnknownNameError
 from cosweep.results.records import spec_of
+from cosweep.results.schema import DECLARED
 
 ALL = "all"
 NONE = "no intervention"
@@ -23,7 +24,6 @@ Pair = tuple[Row, Row]
 
 _FEWEST_ONSETS = 6
 _LEVEL = 0.95
-_ADDING = frozenset({"inject", "shuffled", "shared", "grouped", "partial"})
 _STRENGTHS = ("beta", "bandwidth", "band_low", "band_high")
 
 
@@ -189,7 +189,8 @@ def _acting(trial: Row) -> list[dict[str, Any]]:
     """The trial's interventions without those that leave every image as it is, to the bit."""
     acting: list[dict[str, Any]] = []
     for intervention in spec_of(trial).get("interventions", []):
-        nothing = intervention["kind"] in _ADDING and 0 in (intervention.get("beta"), intervention.get("share"))
+        idle = DECLARED["idle_at_zero"].get(intervention["kind"], ())
+        nothing = any(intervention.get(option) == 0 for option in idle)
         clips = intervention.get("clamp") and acting  # the original images are within [0, 1]
         if not nothing or clips:
             acting.append(intervention)

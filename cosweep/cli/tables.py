@@ -61,7 +61,10 @@ def menu_table(what: str) -> FittedTable:
     for name, entry in menu.items():
         first = (entry.__doc__ or "").splitlines()[0].replace("``", "")
         options = [", ".join(o for o in _options(entry) if o not in shared)] if components else []
-        table.add_row(name, first, *options, getattr(entry, "source", ""))
+        source = getattr(entry, "source", "")
+        if columns := [column.name for column in getattr(entry, "columns", ())]:
+            source += f"; {'column' if len(columns) == 1 else 'columns'} {', '.join(columns)}"
+        table.add_row(name, first, *options, source)
     return table
 
 

@@ -34,6 +34,7 @@ class Inject(Intervention):
 
     name: ClassVar[str] = "inject"
     source: ClassVar[str] = "Ortiz-Jimenez et al., TMLR 2023, section 3"
+    idle_at_zero: ClassVar[tuple[str, ...]] = ("beta",)
 
     beta: float = radius(8 / 255)
     carriers: str = choice("dct_sign", CARRIERS)
@@ -82,6 +83,7 @@ class InjectOrthogonal(Inject):
 
     name: ClassVar[str] = "inject_orthogonal"
     source: ClassVar[str] = "Ortiz-Jimenez et al., TMLR 2023, section 4"
+    idle_at_zero: ClassVar[tuple[str, ...]] = ()
 
     as_released: bool = False
 
@@ -146,6 +148,7 @@ class Partial(Inject):
 
     name: ClassVar[str] = "partial"
     source: ClassVar[str] = "control: a feature in part of the data"
+    idle_at_zero: ClassVar[tuple[str, ...]] = ("beta", "share")
 
     share: float = number(0.5, low=0.0, high=1.0)
     share_of: Literal["samples", "classes"] = "samples"

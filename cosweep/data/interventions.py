@@ -67,6 +67,8 @@ class Intervention(Component):
     """
 
     key: ClassVar[str] = "kind"
+    idle_at_zero: ClassVar[tuple[str, ...]] = ()
+    """Options of which any at 0 leaves every image as it is, so that the trial counts as one without it."""
 
     clamp: bool = False
 

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from cosweep.attacks import random_start, single_step
 from cosweep.diagnostics.base import Diagnostic, Measured, View
+from cosweep.metrics import Measurement
 from cosweep.seeding import generator
 
 
@@ -18,7 +19,10 @@ class Abnormal(Diagnostic):
     """Share of examples whose loss a step of RS-FGSM lowers: loss(x + eta) > loss(x + delta)."""
 
     name: ClassVar[str] = "abnormal"
-    source: ClassVar[str] = "Lin et al., NeurIPS 2023 (AAER), section 3; column abnormal_share"
+    source: ClassVar[str] = "Lin et al., NeurIPS 2023 (AAER), section 3"
+    columns: ClassVar[tuple[Measurement, ...]] = (
+        Measurement("abnormal_share", "fraction", "share of examples whose loss a step of RS-FGSM lowers"),
+    )
 
     def passes(self, pgd_steps: int) -> float:
         return 4

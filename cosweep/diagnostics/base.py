@@ -11,6 +11,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from cosweep.attacks import ThreatModel, fgsm, measuring_gradient, pgd, pgd_alpha
+from cosweep.metrics import Measurement
 from cosweep.seeding import generator
 from cosweep.specs import Component, number
 
@@ -67,6 +68,9 @@ class Diagnostic(Component):
     second_order: ClassVar[bool] = False
     """Whether it differentiates an input gradient, which some networks cannot."""
 
+    columns: ClassVar[tuple[Measurement, ...]]
+    """What :meth:`measure` returns."""
+
     examples: int = number(64, low=1)
 
     @abstractmethod
@@ -75,4 +79,4 @@ class Diagnostic(Component):
 
     @abstractmethod
     def measure(self, view: View) -> Measured:
-        """Column of ``curves`` to value."""
+        """Name of each of the columns, to its value."""

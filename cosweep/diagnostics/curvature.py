@@ -15,6 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
 from cosweep.diagnostics.base import Diagnostic, Measured, View
+from cosweep.metrics import Measurement
 from cosweep.seeding import generator
 from cosweep.specs import number
 
@@ -42,7 +43,10 @@ class Curvature(Diagnostic):
     """
 
     name: ClassVar[str] = "curvature"
-    source: ClassVar[str] = "Ortiz-Jimenez et al., TMLR 2023, section 5; column curvature"
+    source: ClassVar[str] = "Ortiz-Jimenez et al., TMLR 2023, section 5"
+    columns: ClassVar[tuple[Measurement, ...]] = (
+        Measurement("curvature", "nats / pixel scale^2", "mean largest eigenvalue of the loss's Hessian in the input"),
+    )
 
     second_order: ClassVar[bool] = True
 

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from cosweep.data.dct import dct2
 from cosweep.diagnostics.base import Diagnostic, Measured, View
+from cosweep.metrics import Measurement
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +19,10 @@ class DeltaCosine(Diagnostic):
     """Mean cosine of the perturbations by FGSM and by PGD; falls to zero with CO."""
 
     name: ClassVar[str] = "delta_cos"
-    source: ClassVar[str] = "Andriushchenko and Flammarion, NeurIPS 2020, figure 3; column delta_cos"
+    source: ClassVar[str] = "Andriushchenko and Flammarion, NeurIPS 2020, figure 3"
+    columns: ClassVar[tuple[Measurement, ...]] = (
+        Measurement("delta_cos", "cosine [-1, 1]", "mean cosine of the perturbations by FGSM and by PGD"),
+    )
 
     def passes(self, pgd_steps: int) -> float:
         return 2 + 2 * pgd_steps
@@ -37,7 +41,13 @@ class DeltaSpectrum(Diagnostic):
     """
 
     name: ClassVar[str] = "delta_spectrum"
-    source: ClassVar[str] = "Ortiz-Jimenez et al., TMLR 2023, section 5; columns delta_spectrum, delta_high_share"
+    source: ClassVar[str] = "Ortiz-Jimenez et al., TMLR 2023, section 5"
+    columns: ClassVar[tuple[Measurement, ...]] = (
+        Measurement(
+            "delta_high_share", "fraction", "share of the FGSM delta's energy in the upper half of the frequencies"
+        ),
+        Measurement("delta_spectrum", "fraction", "share of its energy by frequency, from 0", many=True),
+    )
 
     def passes(self, pgd_steps: int) -> float:
         return 2

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from cosweep.attacks import labels_right
 from cosweep.diagnostics.base import Diagnostic, Measured, View
+from cosweep.metrics import Measurement
 from cosweep.specs import number
 
 
@@ -24,7 +25,13 @@ class Ray(Diagnostic):
     """
 
     name: ClassVar[str] = "ray"
-    source: ClassVar[str] = "Kim et al., AAAI 2021, section 3; columns ray_loss, distorted_share"
+    source: ClassVar[str] = "Kim et al., AAAI 2021, section 3"
+    columns: ClassVar[tuple[Measurement, ...]] = (
+        Measurement(
+            "distorted_share", "fraction", "share of examples right at both ends of the FGSM ray and wrong between"
+        ),
+        Measurement("ray_loss", "nats", "mean loss at equal steps from x to x + delta", many=True),
+    )
 
     points: int = number(10, low=2, high=1000)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import json
+from importlib.resources import files
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -20,6 +22,9 @@ class Column(NamedTuple):
     unit: str
     meaning: str
 
+
+DECLARED: dict[str, Any] = json.loads(files("cosweep.results").joinpath("declared.json").read_text())
+"""What diagnostics and interventions declare; ``make reference`` writes it, since readers of tables import no torch."""
 
 _TEXT, _INT, _FLOAT, _BOOL = pa.string(), pa.int64(), pa.float64(), pa.bool_()
 _FLOATS = pa.list_(pa.float64())
@@ -100,18 +105,10 @@ CURVE_COLUMNS = (
     Column("pgd_acc", _FLOAT, _SHARE, "accuracy under PGD"),
     Column("grad_cos", _FLOAT, _COSINE, "mean cosine of input gradients at x and at x + noise"),
     Column("zero_grad_share", _FLOAT, _SHARE, "share of examples whose input gradient is exactly zero"),
-    Column("curvature", _FLOAT, "nats / pixel scale^2", "mean largest eigenvalue of the loss's Hessian in the input"),
-    Column("delta_cos", _FLOAT, _COSINE, "mean cosine of the perturbations by FGSM and by PGD"),
-    Column(
-        "delta_high_share",
-        _FLOAT,
-        "fraction",
-        "share of the FGSM delta's energy in the upper half of the frequencies",
+    *(
+        Column(column["name"], _FLOATS if column["many"] else _FLOAT, column["unit"], column["meaning"])
+        for column in DECLARED["diagnostic_columns"]
     ),
-    Column("delta_spectrum", _FLOATS, _SHARE, "share of its energy by frequency, from 0"),
-    Column("abnormal_share", _FLOAT, _SHARE, "share of examples whose loss a step of RS-FGSM lowers"),
-    Column("distorted_share", _FLOAT, _SHARE, "share of examples right at both ends of the FGSM ray and wrong between"),
-    Column("ray_loss", _FLOATS, "nats", "mean loss at equal steps from x to x + delta"),
 )
 
 SNAPSHOT_COLUMNS = (
