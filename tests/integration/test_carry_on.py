@@ -16,7 +16,7 @@ import pytest
 from cosweep.results.store import Store
 from tests.integration.processes import (
     LONGER,
-    TINY,
+    UNTRACKED,
     Numbers,
     finish,
     numbers,
@@ -66,7 +66,7 @@ def kill_when(ready: Callable[[], object], driver: subprocess.Popen[str]) -> Pat
 
 
 def test_a_driver_killed_again_and_again_carries_on_with_the_same_command(tmp_path: Path, reference: Numbers) -> None:
-    (tmp_path / "tiny.yaml").write_text(TINY)
+    (tmp_path / "tiny.yaml").write_text(UNTRACKED)
     command = ["tiny.yaml", *LONGER, "--set", "results.checkpoint_seconds=0"]
     pauses = suffering(tmp_path, "pause-0-1", "pause-24-1")
     driver = start(tmp_path, *command, **pauses)
@@ -87,24 +87,11 @@ def test_a_driver_killed_again_and_again_carries_on_with_the_same_command(tmp_pa
     assert numbers(Store(tmp_path / "results")) == reference
 
 
-def test_a_killed_worker_costs_its_trial_a_second_run_only(tmp_path: Path, reference: Numbers) -> None:
-    (tmp_path / "tiny.yaml").write_text(TINY)
-    driver = start(tmp_path, "tiny.yaml", *LONGER)
-    wait_for_busy(tmp_path, driver.pid)[0].kill()
-    code, output = finish(driver)
-    assert code == 0, output
-    assert numbers(Store(tmp_path / "results")) == reference
-
-
 def hang_up(driver: subprocess.Popen[str]) -> None:
     """What a terminal that is closed does to its jobs."""
     for _ in range(2):
         os.killpg(driver.pid, signal.SIGHUP)
         time.sleep(0.2)
-
-
-def terminate(driver: subprocess.Popen[str]) -> None:
-    os.killpg(driver.pid, signal.SIGTERM)
 
 
 def interrupt_twice(driver: subprocess.Popen[str]) -> None:
@@ -119,11 +106,10 @@ def kill_raylet(driver: subprocess.Popen[str]) -> None:
 
 
 def test_a_sweep_that_is_ended_says_how_to_carry_on(tmp_path: Path) -> None:
-    (tmp_path / "tiny.yaml").write_text(TINY)
+    (tmp_path / "tiny.yaml").write_text(UNTRACKED)
     command = ["tiny.yaml", "--set", "space.optimizer.epochs.grid=[2, 5000]"]
     carry_on = "carry on with: cosweep run tiny.yaml --set 'space.optimizer.epochs.grid=[2, 5000]'\n"
     for end, told in {
-        terminate: "trials have no result yet; ",
         hang_up: "trials have no result yet; ",
         interrupt_twice: "stopped by SIGINT; ",
         kill_raylet: "has ended, without which Ray runs nothing here; now ",
@@ -140,7 +126,7 @@ def test_a_sweep_that_is_ended_says_how_to_carry_on(tmp_path: Path) -> None:
 def test_one_trial_alone_that_nobody_listens_to_gives_the_numbers_it_gave_beside_others(
     tmp_path: Path, reference: Numbers
 ) -> None:
-    (tmp_path / "tiny.yaml").write_text(TINY)
+    (tmp_path / "tiny.yaml").write_text(UNTRACKED)
     alone = ["--set", "space.seed.grid=[1]", "--set", "space.interventions.0.beta.grid=[24/255]"]
     driver = start(tmp_path, "tiny.yaml", *LONGER, *alone)
     assert driver.stdout is not None

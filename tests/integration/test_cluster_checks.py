@@ -17,7 +17,7 @@ import ray
 
 from cosweep.results.store import Store
 from tests.integration.clusters import Cluster, cluster
-from tests.integration.processes import TINY, finish, run, start, wait_for
+from tests.integration.processes import UNTRACKED, finish, run, start, wait_for
 
 pytestmark = pytest.mark.integration
 
@@ -38,7 +38,7 @@ def head() -> Iterator[Cluster]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "tiny.yaml").write_text(TINY)
+    (tmp_path / "tiny.yaml").write_text(UNTRACKED)
     return tmp_path
 
 
@@ -78,17 +78,21 @@ def test_another_version_of_ray_is_named_beside_the_cluster_s(folder: Path, head
 
 
 def test_a_cluster_without_a_place_is_refused_or_waited_for(folder: Path, head: Cluster) -> None:
+    """The clock of the machine that comes is off, which is told and changes no outcome."""
     code, output = run(folder, "tiny.yaml", **head.environment)
     assert code == 2, output
     assert "asks for 1 CPU and 0 GPUs on one machine; the largest of 1 has 0 CPUs" in output
     assert not (folder / "results").exists()
     driver = start(folder, "tiny.yaml", "--wait", **head.environment)
     wait_for(lambda: (folder / "results/sweeps/tiny.json").exists())
-    machine = head.add("--num-cpus", "1")
+    off = ("env", f"PYTHONPATH={Path(__file__).parent / 'faults'}", "CLOCK_AHEAD=100")
+    machine = head.add("--num-cpus", "1", before=off)
     code, output = finish(driver)
     head.kill(machine)
     assert code == 0, output
     assert "4 to run, as machines come" in output
+    (ahead,) = re.findall(r"note: the clock of machine \S+ is (\d+) s ahead; started_at and finished_at", output)
+    assert 60 < int(ahead) <= 100
     assert len(Store(folder / "results").trials("tiny")) == 4
 
 
@@ -99,17 +103,6 @@ def test_a_gpu_that_torch_cannot_use_is_told_before_any_trial(folder: Path, head
     assert code == 2, output
     assert "offers a GPU to Ray, and torch finds no CUDA device there" in output
     assert not Store(folder / "results").sweeps()
-
-
-def test_a_clock_that_is_off_is_told_and_changes_no_outcome(folder: Path, head: Cluster) -> None:
-    off = ("env", f"PYTHONPATH={Path(__file__).parent / 'faults'}", "CLOCK_AHEAD=100")
-    machine = head.add("--num-cpus", "1", before=off)
-    code, output = run(folder, "tiny.yaml", **head.environment)
-    head.kill(machine)
-    assert code == 0, output
-    (ahead,) = re.findall(r"note: the clock of machine \S+ is (\d+) s ahead; started_at and finished_at", output)
-    assert 60 < int(ahead) <= 100
-    assert "4 done · 0 running · 0 left" in output
 
 
 def test_a_machine_that_does_not_see_the_results_is_told_before_any_trial(folder: Path, head: Cluster) -> None:

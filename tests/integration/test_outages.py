@@ -16,7 +16,7 @@ import pytest
 
 from cosweep.results.store import Store
 from cosweep.tracking.tracker import sync_sweep
-from tests.integration.processes import LONGER, TINY, Numbers, finish, numbers, start, wait_for, watched
+from tests.integration.processes import LONGER, TINY, UNTRACKED, Numbers, finish, numbers, start, wait_for, watched
 from tests.servers import aws, free_port, logged_trials, mlflow_server
 
 pytestmark = pytest.mark.integration
@@ -89,7 +89,7 @@ def door(monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
 def test_a_bucket_that_fails_for_a_while_delays_results_and_loses_none(
     tmp_path: Path, reference: Numbers, door: Door
 ) -> None:
-    (tmp_path / "tiny.yaml").write_text(TINY)
+    (tmp_path / "tiny.yaml").write_text(UNTRACKED)
     root = f"s3://bucket/run?endpoint_override=127.0.0.1:{door.server_address[1]}&scheme=http"
     driver = start(tmp_path, "tiny.yaml", *LONGER, "--set", f"results.root={root}")
     with watched(driver) as lines:

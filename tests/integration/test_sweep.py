@@ -12,7 +12,12 @@ from tests.integration.processes import TINY, run
 pytestmark = pytest.mark.integration
 
 CHANGES = ["--set", "space.optimizer.grid=[{epochs: 2}, {epochs: 2, lr_max: 1.0e+12}]"]
-CHANGES += ["--set", "space.final.grid=[{attack: pgd}, {attack: autoattack}]", "--set", "space.seed.grid=[0]"]
+CHANGES += [
+    "--set",
+    "space.final.grid=[{attack: pgd}, {attack: autoattack, examples: 16}]",
+    "--set",
+    "space.seed.grid=[0]",
+]
 
 
 @pytest.fixture(scope="module")

@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cosweep.definition.search_space import load_sweep
 from cosweep.results.store import Store
-from tests.integration.processes import TINY, finish, run, start, wait_for, workers_of
+from cosweep.training import run_trial
+from cosweep.worker.rows import finished_row
+from tests.integration.processes import UNTRACKED, finish, run, start, wait_for, workers_of
 
 pytestmark = pytest.mark.integration
 
@@ -30,6 +34,7 @@ trial:
 space:
   seed: {grid: [1]}
 stop: {co: {after_steps: 20}}
+tracking: {uri: "off"}
 """
 
 
@@ -40,16 +45,15 @@ def rows(folder: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.slow
 def test_two_workers_break_as_one_does(tmp_path: Path) -> None:
-    found: dict[int, dict[str, Any]] = {}
-    for workers in (1, 2):
-        folder = tmp_path / str(workers)
-        folder.mkdir()
-        (folder / "breaking.yaml").write_text(BREAKING)
-        code, output = run(folder, "breaking.yaml", "--set", f"resources.workers={workers}")
-        assert code == 0, output
-        (found[workers],) = rows(folder)
-    one, two = found[1], found[2]
-    assert (one["workers"], two["workers"]) == (1, 2)
+    (tmp_path / "breaking.yaml").write_text(BREAKING)
+    (spec,) = load_sweep(tmp_path / "breaking.yaml").trials
+    alone = run_trial(spec)
+    list(alone)
+    one = finished_row(alone, "", datetime.now(UTC))
+    code, output = run(tmp_path, "breaking.yaml", "--set", "resources.workers=2")
+    assert code == 0, output
+    (two,) = rows(tmp_path)
+    assert two["workers"] == 2
     for name in ("trial_id", "status", "state", "device"):
         assert two[name] == one[name], name
     assert one["co"]
@@ -60,7 +64,7 @@ def test_two_workers_break_as_one_does(tmp_path: Path) -> None:
 
 
 def test_a_killed_worker_has_its_trial_run_again_with_the_same_outcome(tmp_path: Path) -> None:
-    (tmp_path / "tiny.yaml").write_text(TINY)
+    (tmp_path / "tiny.yaml").write_text(UNTRACKED)
     driver = start(tmp_path, "tiny.yaml", *LONG, *TWO)
     wait_for(lambda: list((tmp_path / "results").glob("checkpoints/*/*.pt")))
     workers = workers_of(driver.pid, "ray::RayTrainWorker")
@@ -76,7 +80,7 @@ def test_a_killed_worker_has_its_trial_run_again_with_the_same_outcome(tmp_path:
 
 def test_what_a_worker_raises_is_its_trials_failure_and_trials_that_do_not_fit_at_once_all_end(tmp_path: Path) -> None:
     """The package of AutoAttack that the workers find is there and has nothing in it."""
-    (tmp_path / "tiny.yaml").write_text(TINY)
+    (tmp_path / "tiny.yaml").write_text(UNTRACKED)
     (tmp_path / "broken" / "pyautoattack").mkdir(parents=True)
     (tmp_path / "broken" / "pyautoattack" / "__init__.py").touch()
     path = os.pathsep.join([str(tmp_path / "broken"), os.environ.get("PYTHONPATH", "")])
@@ -114,7 +118,7 @@ def test_a_driver_that_ends_leaves_nothing_reserved_on_the_cluster(
 ) -> None:
     import ray
 
-    (tmp_path / "tiny.yaml").write_text(TINY)
+    (tmp_path / "tiny.yaml").write_text(UNTRACKED)
     driver = start(tmp_path, "tiny.yaml", *LONG, *TWO, RAY_ADDRESS=cluster_address)
     wait_for(lambda: list((tmp_path / "results").glob("checkpoints/*/*.pt")))
     assert ray.available_resources().get("CPU", 0) == 0
