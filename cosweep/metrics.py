@@ -51,6 +51,10 @@ class ProbeMetrics:
         lr: Learning rate of the last step.
         train_loss: Mean training loss per example since the last probe.
         train_acc: Accuracy on the training batches as the method perturbed them, since the last probe.
+        train_abnormal: Share of the training examples whose loss the method's perturbation lowered, since the last
+            probe; None if the method does not show it.
+        train_gain: Accuracy on the training batches with the perturbation minus that where its gradient was taken,
+            since the last probe; None likewise.
         clean_acc: Accuracy without perturbation.
         fgsm_acc: Accuracy under plain FGSM at the trial's epsilon.
         pgd_acc: Accuracy under PGD at the trial's epsilon.
@@ -67,6 +71,8 @@ class ProbeMetrics:
     lr: float = math.nan
     train_loss: float = math.nan
     train_acc: float = math.nan
+    train_abnormal: float | None = None
+    train_gain: float | None = None
     grad_cos: float = math.nan
     zero_grad_share: float = math.nan
     diagnostics: Mapping[str, float | list[float]] = field(default_factory=dict)

@@ -9,7 +9,6 @@ import numpy as np
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cosweep.attacks import gradient_and_logits
 from cosweep.methods.base import Batch, batch_norm_in
 from cosweep.methods.on_single_step import OnSingleStep
 from cosweep.parallel import ALONE, Workers
@@ -76,7 +75,7 @@ class AAER(OnSingleStep):
         """Perturbation, and the logits at its start."""
         single_step = self.single_step
         start = single_step.start(batch)
-        gradient, logits = gradient_and_logits(model, batch.x + start, batch.y)
+        gradient, logits = batch.gradient_at(model, start)
         return single_step.take(gradient, start, batch), logits
 
 

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from cosweep.attacks import clip_box, input_gradient, uniform_like
+from cosweep.attacks import clip_box, uniform_like
 from cosweep.errors import Fault
 from cosweep.methods.base import Batch, Memory, Method
 from cosweep.specs import number
@@ -66,7 +66,7 @@ class ATAS(Method):
         anew = (epoch == 1) | (epoch % self.reset_epochs == 0)
         noise = uniform_like(x, self.epsilon, batch.rng)
         start = clip_box(torch.where(anew.view(-1, 1, 1, 1), noise, memory["delta"][example]), x, batch.box)
-        gradient = input_gradient(model, x + start, batch.y)
+        gradient, _ = batch.gradient_at(model, start)
         moment, alpha = self.steps(gradient, memory["moment"][example], epoch)
         delta = self.threat(batch.box).clip(start + alpha.view(-1, 1, 1, 1) * gradient.sign(), x)
         numbers = batch.gather(example)  # every worker remembers all: an example may be another's next time

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from cosweep.attacks import Norm, ThreatModel
+from cosweep.attacks import Norm, ThreatModel, gradient_and_logits
 from cosweep.errors import Fault
 from cosweep.parallel import ALONE, Workers
 from cosweep.specs import Component, number, pixel_fault, radius
@@ -36,6 +36,7 @@ class Batch:
         done: Fraction of the training's steps that are done.
         workers: Those that have the rows of the global batch.
         size: Number of rows of all workers; None if these are all.
+        shown: What passes have shown that the method makes anyway, by name.
     """
 
     x: Tensor
@@ -47,6 +48,22 @@ class Batch:
     done: float = 0.0
     workers: Workers = ALONE
     size: int | None = None
+    shown: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def start_logits(self) -> Tensor | None:
+        """Logits (N, K) where the perturbation's gradient was taken; None if no single pass took it."""
+        return self.shown.get("start_logits")
+
+    def show_start(self, logits: Tensor) -> None:
+        """Keep logits (N, K) where the perturbation's gradient is taken; of several such places those of the first."""
+        self.shown.setdefault("start_logits", logits.detach())
+
+    def gradient_at(self, model: nn.Module, start: Tensor) -> tuple[Tensor, Tensor]:
+        """:func:`gradient_and_logits` at x + ``start``, where a single step begins; the logits are kept as well."""
+        gradient, logits = gradient_and_logits(model, self.x + start, self.y)
+        self.show_start(logits)
+        return gradient, logits
 
     @property
     def total(self) -> int:

@@ -43,6 +43,7 @@ class GAT(Method):
         start = clip_box(self.epsilon / 2 * uniform_like(x, 1.0, batch.rng).sign(), x, batch.box)
         leaf = (x + start).requires_grad_()
         logits = model(leaf)
+        batch.show_start(logits)
         loss = functional.cross_entropy(logits, batch.y, reduction="sum")
         if guided:
             with torch.no_grad():

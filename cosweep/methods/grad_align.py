@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from cosweep.attacks import input_gradient, lengths, steepest, step, uniform_like
+from cosweep.attacks import lengths, steepest, step, uniform_like
 from cosweep.methods.base import Batch, Method, batch_norm_in
 from cosweep.parallel import ALONE, Workers
 from cosweep.specs import in_epsilons, number
@@ -58,11 +58,11 @@ class GradAlign(Method):
         return (3, 5) if self.as_released else (3, 4)
 
     def perturb(self, model: nn.Module, batch: Batch) -> Tensor:
-        return self._step(input_gradient(model, batch.x, batch.y), batch)
+        return self._step(self._gradient_at_image(model, batch), batch)
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         with batch_norm_in(self.attack_mode, model):
-            gradient = input_gradient(model, batch.x, batch.y)
+            gradient = self._gradient_at_image(model, batch)
         x_adv = (batch.x + self._step(gradient, batch)).requires_grad_(self.as_released)
         logits = model(x_adv)
         loss = batch.cross_entropy(logits)
@@ -73,6 +73,9 @@ class GradAlign(Method):
             nearby_loss = functional.cross_entropy(model(nearby), batch.y, reduction="sum")
         (other,) = torch.autograd.grad(nearby_loss, nearby, create_graph=True)
         return loss + self.lambda_ * (1 - mean_cosine(gradient, other, batch.workers)) / batch.workers.count, logits
+
+    def _gradient_at_image(self, model: nn.Module, batch: Batch) -> Tensor:
+        return batch.gradient_at(model, batch.x.new_zeros(()))[0]
 
     def _step(self, gradient: Tensor, batch: Batch) -> Tensor:
         return step(gradient, batch.x, self.threat(batch.box), alpha=self.alpha)

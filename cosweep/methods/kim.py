@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from cosweep.attacks import clip_box, correct, gradient_and_logits, labels_right
+from cosweep.attacks import clip_box, correct, labels_right
 from cosweep.methods.base import Batch, Method, batch_norm_in
 from cosweep.methods.rs_fgsm import RSFGSM
 from cosweep.specs import number
@@ -37,7 +37,7 @@ class Kim(Method):
     def perturb(self, model: nn.Module, batch: Batch) -> Tensor:
         rs_fgsm = RSFGSM(epsilon=self.epsilon)
         start = rs_fgsm.start(batch)
-        gradient, logits = gradient_and_logits(model, batch.x + start, batch.y)
+        gradient, logits = batch.gradient_at(model, start)
         delta = rs_fgsm.take(gradient, start, batch)
         undecided = labels_right(logits, batch.y)
         share = undecided.to(delta.dtype)

@@ -61,8 +61,10 @@ class LAP(OnSingleStep):
         start = single_step.start(batch)
         with batch_norm_in(self.attack_mode, model):
             leaf = (batch.x + start).requires_grad_()
-            first = functional.cross_entropy(model(leaf), batch.y, reduction="sum")
+            before = model(leaf)
+            first = functional.cross_entropy(before, batch.y, reduction="sum")
             gradient, *slopes = torch.autograd.grad(first, [leaf, *layers.values()])
+        batch.show_start(before)
         slopes = [batch.workers.sum(slope) for slope in slopes]
         delta = single_step.take(gradient, start, batch)
         moved = {

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from cosweep.attacks import input_gradient, random_start, step
+from cosweep.attacks import random_start, step
 from cosweep.methods.base import Batch, Method
 from cosweep.specs import in_epsilons, number
 
@@ -37,10 +37,10 @@ class MultiGrad(Method):
         return self.samples + 1, self.samples + 1
 
     def perturb(self, model: nn.Module, batch: Batch) -> Tensor:
-        x, y, threat = batch.x, batch.y, self.threat(batch.box)
+        x, threat = batch.x, self.threat(batch.box)
         signs = torch.zeros_like(x)
         for _ in range(self.samples):
             start = random_start(x, threat, batch.rng)
-            signs += input_gradient(model, x + start, y).sign()
+            signs += batch.gradient_at(model, start)[0].sign()
         shared = signs.where(signs.abs() == self.samples, signs.new_zeros(()))
         return step(shared, x, threat, alpha=self.alpha)

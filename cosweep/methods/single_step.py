@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from cosweep.attacks import input_gradient, random_start, step
+from cosweep.attacks import random_start, step
 from cosweep.methods.base import Batch, Method
 from cosweep.specs import in_epsilons
 
@@ -35,4 +35,5 @@ class SingleStep(Method):
 
     def perturb(self, model: nn.Module, batch: Batch) -> Tensor:
         start = self.start(batch)
-        return self.take(input_gradient(model, batch.x + start, batch.y), start, batch)
+        gradient, _ = batch.gradient_at(model, start)
+        return self.take(gradient, start, batch)

@@ -22,7 +22,7 @@ Groups = Mapping[str, Sequence[Row]]
 _MOST_GROUPS = 12
 _PANELS_A_ROW = 3
 _ALWAYS = ("clean_acc", "fgsm_acc", "pgd_acc", "grad_cos")
-_NOT_DRAWN = ("epoch", "lr", "train_loss", "train_acc")
+_NOT_DRAWN = ("epoch", "lr", "train_loss", "train_acc", "train_gain")
 _SCALARS = tuple(c.name for c in CURVE_COLUMNS if c.type == pa.float64() and c.name not in _NOT_DRAWN)
 _LISTS = {"delta_spectrum": "frequency max(r, c)", "ray_loss": "point on the ray"}
 

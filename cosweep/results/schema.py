@@ -100,6 +100,8 @@ CURVE_COLUMNS = (
     Column("lr", _FLOAT, _PURE, "learning rate of the last step"),
     Column("train_loss", _FLOAT, "nats", "mean loss per training example since the last probe"),
     Column("train_acc", _FLOAT, _SHARE, "accuracy on the perturbed training batches since the last probe"),
+    Column("train_abnormal", _FLOAT, _SHARE, "share of training examples whose loss their perturbation lowered"),
+    Column("train_gain", _FLOAT, "fraction [-1, 1]", "training accuracy with the perturbation minus that at its start"),
     Column("clean_acc", _FLOAT, _SHARE, "accuracy without perturbation"),
     Column("fgsm_acc", _FLOAT, _SHARE, "accuracy under FGSM"),
     Column("pgd_acc", _FLOAT, _SHARE, "accuracy under PGD"),

@@ -22,6 +22,7 @@ from cosweep.parallel import ALONE, Workers
 from cosweep.seeding import derive_seed
 from cosweep.training.evaluation import Accuracies, FinalAccuracies, Prober, evaluating, final_accuracies
 from cosweep.training.examples import Examples
+from cosweep.training.train_metrics import TrainMeans
 from cosweep.training.trainer import Trainer
 from cosweep.training.trial_spec import TrialSpec
 from cosweep.units import Box
@@ -159,10 +160,10 @@ class TrialRun:
             with self.timings.measure("train_seconds"):
                 for _ in range(due):
                     trainer.advance()
-                train_loss, train_acc = trainer.take_train_metrics()
+                train = trainer.take_train_metrics()
             self.steps = trainer.step
             with self.timings.measure("probe_seconds"):
-                probe = _probe(trainer, prober.measure(trainer.model), train_loss, train_acc)
+                probe = _probe(trainer, prober.measure(trainer.model), train)
                 broken_before = self.verdict.co
                 self._judge(probe, reader, replay, last=trainer.step == trainer.total_steps)
             self._decide(probe)
@@ -285,7 +286,7 @@ class Replay:
         collapsed: list[tuple[int, bool]] = []
         while self.trainer.step < onset_step:
             self.trainer.advance()
-            probe = _probe(self.trainer, self.prober.measure(self.trainer.model), math.nan, math.nan)
+            probe = _probe(self.trainer, self.prober.measure(self.trainer.model))
             collapsed.append((probe.step, self.reader.collapsed(probe)))
         if self.trainer.digest() != onset_digest:
             raise ReplayError(
@@ -344,18 +345,17 @@ def _prober(spec: TrialSpec, data: DeviceData, workers: Workers) -> Prober:
     return Prober(x, y, spec.method.threat(data.box), probe.pgd_steps, seed, probe.grad_cos, workers)
 
 
-def _probe(trainer: Trainer, measured: Accuracies, train_loss: float, train_acc: float) -> ProbeMetrics:
+def _probe(trainer: Trainer, measured: Accuracies, train: TrainMeans | None = None) -> ProbeMetrics:
     return ProbeMetrics(
         step=trainer.step,
         epoch=trainer.epoch,
         lr=trainer.lr,
-        train_loss=train_loss,
-        train_acc=train_acc,
         clean_acc=measured.clean_acc,
         fgsm_acc=measured.fgsm_acc,
         pgd_acc=measured.pgd_acc,
         grad_cos=measured.grad_cos,
         zero_grad_share=measured.zero_grad_share,
+        **(train._asdict() if train else {}),
     )
 
 

@@ -17,6 +17,7 @@ from cosweep.models.shared_batch_norm import share_batch_norm
 from cosweep.parallel import ALONE, RowGenerator, Workers
 from cosweep.seeding import derive_seed, generator
 from cosweep.training.schedules import SCHEDULES
+from cosweep.training.train_metrics import TrainMeans, TrainMetrics
 from cosweep.training.trial_spec import OptimizerSpec, TrialSpec
 
 
@@ -42,9 +43,7 @@ class Trainer:
         self.total_steps = spec.optimizer.epochs * self.steps_per_epoch
         self.step = 0
         self.lr = 0.0
-        self._loss = torch.zeros((), device=device)
-        self._correct = torch.zeros((), device=device)
-        self._seen = 0
+        self.metrics = TrainMetrics(device)
         self._order = (-1, torch.empty(0))
         self._memory = spec.method.fresh_memory(data.train_examples, data.shape, batch, device)
 
@@ -78,9 +77,7 @@ class Trainer:
             loss, logits = method.backward(self.model, batch)
         self.workers.sum_gradients(self.model.parameters())
         self.optimizer.step()
-        self._loss += loss * total
-        self._correct += (logits.argmax(dim=1) == batch.y).sum()
-        self._seen += total
+        self.metrics.add(loss, logits, batch)
         self.step += 1
 
     @contextmanager
@@ -102,14 +99,9 @@ class Trainer:
         batch = self.spec.optimizer.batch_size
         return self._order[1][position * batch : (position + 1) * batch]
 
-    def take_train_metrics(self) -> tuple[float, float]:
-        """Mean loss and accuracy over the training examples since the last call."""
-        seen = max(self._seen, 1)
-        loss, accuracy = (self.workers.sum(part).item() / seen for part in (self._loss, self._correct))
-        self._loss.zero_()
-        self._correct.zero_()
-        self._seen = 0
-        return loss, accuracy
+    def take_train_metrics(self) -> TrainMeans:
+        """What the training passes showed since the last call."""
+        return self.metrics.take(self.workers)
 
     def snapshot(self) -> dict[str, Any]:
         """Copy of everything that the next steps depend on; no generator state, since steps have none."""
@@ -119,7 +111,7 @@ class Trainer:
             "step": self.step,
             "lr": self.lr,
             "memory": {name: value.clone() for name, value in self._memory.items()},
-            "train": (self._loss.clone(), self._correct.clone(), self._seen),
+            "train": self.metrics.snapshot(),
         }
 
     def restore(self, snapshot: dict[str, Any]) -> None:
@@ -128,8 +120,7 @@ class Trainer:
         self.optimizer.load_state_dict(copy.deepcopy(snapshot["optimizer"]))
         self.step, self.lr = snapshot["step"], snapshot["lr"]
         self._memory = {name: value.clone() for name, value in snapshot["memory"].items()}
-        loss, correct, self._seen = snapshot["train"]
-        self._loss, self._correct = loss.clone(), correct.clone()
+        self.metrics.restore(snapshot["train"])
 
     @contextmanager
     def at(self, snapshot: dict[str, Any]) -> Iterator[None]:

@@ -229,6 +229,18 @@ def test_stated_cost_is_the_mean_number_of_passes_made(name: str) -> None:
     assert (model.forwards / 20, model.backwards / 20) == pytest.approx(method.cost)
 
 
+@pytest.mark.parametrize(("name", "radii"), [("fgsm", 0.0), ("rs_fgsm", 1.0), ("n_fgsm", 2.0), ("grad_align", 0.0)])
+def test_the_logits_that_are_kept_are_those_where_the_gradient_is_taken(name: str, radii: float) -> None:
+    model, (x, y) = convolutional_model().eval(), batch(16)
+    method = METHODS[name](epsilon=EPSILON)
+    step = whole(method, x, y, WIDE_BOX)
+    method.backward(model, step)
+    start = uniform_like(x, radii * EPSILON, rng(0)) if radii else torch.zeros_like(x)
+    assert step.start_logits is not None
+    assert not step.start_logits.requires_grad
+    torch.testing.assert_close(step.start_logits, model(x + start).detach())
+
+
 def test_fgsm_takes_one_step_from_the_image() -> None:
     model, (x, y) = convolutional_model().eval(), batch(16)
     delta = FGSM(epsilon=EPSILON).perturb(model, whole(FGSM(), x, y))
