@@ -6,7 +6,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from cosweep.errors import Fault
 from cosweep.search.axes import MAX_POINTS, Axis, Point
@@ -22,11 +22,13 @@ class SearchSpec(Spec):
         kind: Name of the strategy, out of ``STRATEGIES``.
         trials: How many points are tried at most; a grid has its own number.
         seed: Of what the strategy draws.
+        order: In which a grid asks: along its ``axes``, or at ``random``, so that a part of it is already a picture.
     """
 
     kind: str = "grid"
     trials: int | None = number(None, low=1, high=MAX_POINTS)
     seed: int = number(0, low=0)
+    order: Literal["axes", "random"] = "axes"
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import random
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from cosweep.search.base import Planned, SearchSpec
 
 
 class Grid(Planned):
-    """Asks for every point of the grid; the last axis changes fastest."""
+    """Asks for every point of the grid: the last axis changes fastest, or ``search.order`` is random."""
 
     @classmethod
     def faults(cls, search: SearchSpec, axes: Sequence[Axis]) -> Iterator[Fault]:
@@ -26,8 +27,14 @@ class Grid(Planned):
 
     def plan(self) -> Iterator[dict[str, tuple[int, Any]]]:
         paths = [axis.path for axis in self.axes]
-        for values in itertools.product(*(enumerate(axis.values) for axis in self.axes)):
+        points = itertools.product(*(enumerate(axis.values) for axis in self.axes))
+        for values in self._shuffled(points) if self.search.order == "random" else points:
             yield dict(zip(paths, values, strict=True))
+
+    def _shuffled(self, points: Iterator[tuple[tuple[int, Any], ...]]) -> list[tuple[tuple[int, Any], ...]]:
+        mixed = list(points)
+        random.Random(self.search.seed).shuffle(mixed)
+        return mixed
 
     @property
     def reason(self) -> str:

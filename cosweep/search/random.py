@@ -19,6 +19,8 @@ class Random(Planned):
     def faults(cls, search: SearchSpec, axes: Sequence[Axis]) -> Iterator[Fault]:
         if search.trials is None:
             yield Fault("search.trials", "missing; say how many points a random search draws")
+        if search.order != "axes":
+            yield Fault("search.order", "is of a grid, and a random search has no other order; leave it out")
 
     def plan(self) -> Iterator[dict[str, tuple[int, Any]]]:
         rng = random.Random(self.search.seed)

@@ -169,3 +169,19 @@ def test_a_linspace_has_its_ends_exactly() -> None:
     (axis,) = make_strategy({}, {"method.epsilon": {"linspace": [0, "128/255", 8]}}).axes
     assert (axis.values[0], axis.values[-1], len(axis.values)) == (0, 128 / 255, 8)
     assert axis.values[1] == pytest.approx(128 / 255 / 7)
+
+
+def test_a_grid_in_random_order_asks_for_the_same_points_otherwise() -> None:
+    space = {"method.epsilon": {"linspace": [0.1, 0.4, 8]}, "seed": {"range": [0, 6]}}
+    orders = [
+        make_strategy({"order": order, "seed": seed}, space).ask(100)
+        for order, seed in (("axes", 0), ("random", 0), ("random", 0), ("random", 1))
+    ]
+    assert orders[1] == orders[2] != orders[3]
+    assert sorted(map(str, orders[0])) == sorted(map(str, orders[1])) == sorted(map(str, orders[3]))
+    assert len({point["method.epsilon"] for point in orders[1][:12]}) >= 5, "a quarter of the grid is a picture"
+
+
+def test_a_random_search_has_no_order() -> None:
+    with pytest.raises(SpecError, match=r"search\.order: is of a grid"):
+        make_strategy({"kind": "random", "trials": 3, "order": "random"}, {"seed": {"int": [0, 9]}})
