@@ -54,7 +54,7 @@ def test_what_befalls_trials_once_costs_time_and_nothing_else(tmp_path: Path, re
         assert f"trial {trial} begins anew, since its checkpoint cannot be used: it is damaged" in output
     assert "4 done · 0 running · 0 left" in output
     assert not list((tmp_path / "faults").iterdir())
-    assert not list(checkpoints.iterdir())
+    assert len(list(checkpoints.iterdir())) <= 1, "but that of the worker that died after its row"
     assert numbers(Store(tmp_path / "results")) == reference
 
 
@@ -72,14 +72,17 @@ def test_trials_that_always_crash_leak_or_fill_memory_fail_and_cost_the_others_n
     assert re.match(r"MemoryLimitError: the trial's process holds \S+ GB; resources.memory allows 2", errors[24, 0])
     assert errors[24, 1].startswith("OutOfMemoryError: CUDA out of memory")
     assert "Traceback" not in output
-    assert_are_part(numbers(Store(tmp_path / "results")), reference, 1)
+    assert_are_part(Store(tmp_path / "results"), reference, 1)
 
 
-def assert_are_part(found: Numbers, reference: Numbers, count: int) -> None:
-    """So many trials, and their curves, are those of the undisturbed sweep."""
-    trials, curves = (set(some) & set(all_) for some, all_ in zip(found, reference, strict=True))
-    assert len(trials) == count
-    assert len(curves) == len(reference[1]) * count / 4
+def assert_are_part(store: Store, reference: Numbers, count: int) -> None:
+    """So many trials ended well, and they and their curves are those of the undisturbed sweep."""
+    well = [row["trial_id"] for row in store.trials("tiny").to_pylist() if row["status"] != "failed"]
+    assert len(well) == count
+    for found, sought in zip(numbers(store), reference, strict=True):
+        own = [text for text in found if any(trial_id in text for trial_id in well)]
+        assert own == [text for text in sought if any(trial_id in text for trial_id in well)]
+        assert own
 
 
 def test_trials_that_fill_their_machine_run_again_alone_and_fail_if_they_still_do(
@@ -95,7 +98,7 @@ def test_trials_that_fill_their_machine_run_again_alone_and_fail_if_they_still_d
     assert failed["error"] == "its machine ran out of memory, 2 times"
     assert (failed["device"], failed["host"]) == (None, None)
     assert "Traceback" not in output
-    assert_are_part(numbers(Store(tmp_path / "results")), reference, 3)
+    assert_are_part(Store(tmp_path / "results"), reference, 3)
 
 
 def test_two_workers_that_fill_their_machine_give_it_back_and_their_trial_runs_again_alone(tmp_path: Path) -> None:
