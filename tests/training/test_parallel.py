@@ -59,7 +59,8 @@ def trained(workers: Workers, variant: str) -> dict[str, Any]:
     for _ in range(STEPS):
         trainer.advance()
     state = {name: value.double() for name, value in trainer.snapshot()["memory"].items()}
-    return {"digest": trainer.digest(), "metrics": trainer.take_train_metrics(), **trainer.model.state_dict(), **state}
+    metrics = trainer.take_train_metrics()._asdict()
+    return {"digest": trainer.digest(), **metrics, **trainer.model.state_dict(), **state}
 
 
 def all_trained(workers: Workers) -> dict[str, dict[str, Any]]:
@@ -89,8 +90,12 @@ def test_workers_end_with_the_weights_the_memory_and_the_metrics_of_a_lone_one(
     for found in together:
         assert found[variant].keys() == alone[variant].keys()
         for name, value in expected.items():
+            other = found[variant][name]
+            if value is None:  # a method without such a pass says so, on several workers too
+                assert other is None, name
+                continue
             kind = value if isinstance(value, Tensor) else torch.tensor(value)
-            other = torch.as_tensor(found[variant][name])
+            other = torch.as_tensor(other)
             torch.testing.assert_close(other, kind, rtol=1e-6, atol=1e-9, msg=f"{name}: {other} is not {kind}")
 
 
