@@ -30,7 +30,7 @@ class CurveReader:
         self.verdict = Verdict(TrialState.NOT_ROBUST)
         self._past = Past(chance)
         self._suspects: list[ProbeMetrics] = []
-        self._recovering = 0
+        self._recovering = self._settling = 0
         self._learned = False
         self._guessing = 0
         self._not_a_number = False
@@ -39,6 +39,19 @@ class CurveReader:
     def suspect(self) -> bool:
         """Whether the last probe looked collapsed and the verdict is not out yet."""
         return bool(self._suspects) and not self.verdict.co
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether the last probes disagree with those before, and too few of them to count.
+
+        So it is after a suspect probe, until enough in a row look collapsed or healthy; while a broken training seems
+        to recover; and when a network that had learned guesses.
+        """
+        confirm = self.detector.confirm
+        if self.verdict.co:
+            recovered = self.verdict.state is TrialState.RECOVERED
+            return -confirm < self._recovering < 0 if recovered else 0 < self._recovering < confirm
+        return self.suspect or self._settling > 0 or (self._learned and 0 < self._guessing < confirm)
 
     @property
     def suspects(self) -> int:
@@ -69,6 +82,7 @@ class CurveReader:
             if self.suspects >= self.detector.confirm:
                 self.verdict = self._confirmed()
             return self.verdict
+        self._settling = self.detector.confirm - 1 if self._suspects else max(0, self._settling - 1)
         self._suspects.clear()
         self._past.add(probe)
         self.verdict = Verdict(self._state())

@@ -99,6 +99,9 @@ class Method(Component):
     second_order: ClassVar[bool] = False
     """Whether it differentiates an input gradient, which some networks cannot."""
 
+    shows_start: ClassVar[bool] = True
+    """Whether a single pass takes the perturbation's gradient, so that training shows abnormal examples."""
+
     epsilon: float = radius(8 / 255)
     norm: Norm = "linf"
     warmup_epochs: float = number(0.0, low=0.0)

@@ -35,6 +35,7 @@ class Free(Method):
     name: ClassVar[str] = "free"
     source: ClassVar[str] = "Shafahi et al., NeurIPS 2019"
     norms: ClassVar[tuple[Norm, ...]] = ("linf", "l2")
+    shows_start: ClassVar[bool] = False
 
     alpha: float = in_epsilons(1.0)
     replays: int = number(8, low=1)

@@ -25,6 +25,7 @@ class PGD(Method):
     name: ClassVar[str] = "pgd"
     source: ClassVar[str] = "Madry et al., ICLR 2018"
     norms: ClassVar[tuple[Norm, ...]] = ("linf", "l2")
+    shows_start: ClassVar[bool] = False
 
     alpha: float = radius(None)
     steps: int = number(10, low=1)

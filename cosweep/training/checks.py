@@ -11,6 +11,7 @@ import torch
 from cosweep.attacks.autoattack import check_images, check_installed
 from cosweep.data import Dataset, ImageSet
 from cosweep.errors import CosweepError, Fault
+from cosweep.training.probe_schedule import ProbeSchedule
 from cosweep.training.trial_spec import TrialSpec
 from cosweep.wording import counted
 
@@ -50,7 +51,7 @@ class Checker:
             if text:
                 yield Fault("final.attack", text)
         yield from probe_faults(spec, len(dataset.y_train))
-        yield from diagnostic_faults(spec, len(dataset.y_test))
+        yield from diagnostic_faults(spec, len(dataset.y_train), len(dataset.y_test))
 
     def _once(self, key: tuple[object, ...], check: Callable[[], object]) -> str:
         """Message of the check, or an empty text."""
@@ -65,29 +66,28 @@ class Checker:
 
 def probe_faults(spec: TrialSpec, train_examples: int) -> Iterator[Fault]:
     """A detector that gets too few probes could only ever call a trial healthy."""
-    steps = -(-train_examples // spec.optimizer.batch_size) * spec.optimizer.epochs
+    steps = _steps(spec, train_examples)
     detector = spec.stop.co.detector
     needed = detector.confirm
-    probes = -(-steps // spec.probe.every)
-    if probes < needed:
-        sooner = (
-            f"probe every {steps // needed} or train longer"
-            if steps >= needed
-            else f"train for {counted(needed, 'step')}"
-        )
+    probes = -(-steps // (spec.probe.every or 1))
+    if steps < needed:
+        text = f"leave {counted(steps, 'step')}; detector {detector.name} needs {needed} probes: train longer"
+        yield Fault("optimizer.epochs", text)
+    elif probes < needed:
         yield Fault(
             "probe.every",
             f"{spec.probe.every} leaves {counted(probes, 'probe')} in {counted(steps, 'step')}; detector "
-            f"{detector.name} needs {needed}: {sooner}",
+            f"{detector.name} needs {needed}: probe every {steps // needed} or train longer",
         )
 
 
-def diagnostic_faults(spec: TrialSpec, test_examples: int) -> Iterator[Fault]:
+def diagnostic_faults(spec: TrialSpec, train_examples: int, test_examples: int) -> Iterator[Fault]:
     """Diagnostics that would take longer than the training that they are to show."""
-    probe, (forward, backward) = spec.probe, spec.method.cost
+    probe = spec.probe
+    every = ProbeSchedule.of(spec, _steps(spec, train_examples), test_examples).every
     held_out = min(probe.examples, test_examples)
     costs = {d.name: d.passes(probe.pgd_steps) * min(d.examples, held_out) for d in probe.diagnostics}
-    training = (forward + backward) * spec.optimizer.batch_size * probe.every
+    training = sum(spec.method.cost) * spec.optimizer.batch_size * every
     ratio = sum(costs.values()) / (training * probe.diagnostic_every)
     if ratio > probe.diagnostic_limit:
         dearest = max(costs, key=lambda name: costs[name])
@@ -98,6 +98,10 @@ def diagnostic_faults(spec: TrialSpec, test_examples: int) -> Iterator[Fault]:
             f"{dearest}), and may cost {probe.diagnostic_limit:g}; set probe.diagnostic_every to {enough:.0f}, "
             f"give them fewer examples, or set probe.diagnostic_limit to {_rounded_up(ratio):g}",
         )
+
+
+def _steps(spec: TrialSpec, train_examples: int) -> int:
+    return -(-train_examples // spec.optimizer.batch_size) * spec.optimizer.epochs
 
 
 def _rounded_up(value: float) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -20,9 +20,10 @@ from cosweep.errors import CosweepError
 from cosweep.metrics import Ablation, ProbeMetrics, Snapshot, TrialState, TrialStatus
 from cosweep.parallel import ALONE, Workers
 from cosweep.seeding import derive_seed
-from cosweep.training.evaluation import Accuracies, FinalAccuracies, Prober, evaluating, final_accuracies
+from cosweep.training.evaluation import FinalAccuracies, Prober, evaluating, final_accuracies
 from cosweep.training.examples import Examples
-from cosweep.training.train_metrics import TrainMeans
+from cosweep.training.probe_schedule import ProbeSchedule, Watch
+from cosweep.training.replay import Replay, measured
 from cosweep.training.trainer import Trainer
 from cosweep.training.trial_spec import TrialSpec
 from cosweep.units import Box
@@ -90,6 +91,7 @@ class TrialRun:
         self.curve: list[ProbeMetrics] = []
         self._resumed: dict[str, Any] | None = None
         self._replay: Replay | None = None
+        self._watch: Watch | None = None
 
     @property
     def device_name(self) -> str:
@@ -107,12 +109,10 @@ class TrialRun:
         Raises:
             RuntimeError: Before the first probe, and after the last.
         """
-        if self._replay is None or self.status is not None:
+        if self._replay is None or self._watch is None or self.status is not None:
             raise RuntimeError("only a training that goes on has a state to be carried on from")
-        return {
-            "trainer": self._replay.trainer.snapshot(),
-            "healthy": self._replay.healthy,
-            "onset": self._replay.onset,
+        return self._replay.state() | {
+            "watch": (self._watch.step, self._watch.calm),
             "curve": [asdict(probe) for probe in self.curve],
             "verdict": asdict(self.verdict) | {"state": str(self.verdict.state)},
             "snapshots": [asdict(snapshot) for snapshot in self.snapshots],
@@ -153,17 +153,19 @@ class TrialRun:
         reader = CurveReader(spec.stop.co.detector, Chance.of_labels(prober.y.tolist()))
         self.total_steps, self.steps_per_epoch = trainer.total_steps, trainer.steps_per_epoch
         replay = self._replay = Replay(trainer, prober, reader)
+        watch = self._watch = Watch(prober)
         if self._resumed is not None:
             replay.resume(self._resumed, self.curve)
+            watch.step, watch.calm = self._resumed["watch"]
+        schedule = ProbeSchedule.of(spec, trainer.total_steps, len(dataset.y_test))
         while self.status is None:
-            due = min(spec.probe.every - trainer.step % spec.probe.every, trainer.total_steps - trainer.step)
+            self._train_to_probe(schedule, replay, watch)
             with self.timings.measure("train_seconds"):
-                for _ in range(due):
-                    trainer.advance()
                 train = trainer.take_train_metrics()
+                watch.settle(trainer.step, trainer.abnormal_share())
             self.steps = trainer.step
             with self.timings.measure("probe_seconds"):
-                probe = _probe(trainer, prober.measure(trainer.model), train)
+                probe = measured(trainer, prober, train)
                 broken_before = self.verdict.co
                 self._judge(probe, reader, replay, last=trainer.step == trainer.total_steps)
             self._decide(probe)
@@ -181,6 +183,26 @@ class TrialRun:
         with self.timings.measure("eval_seconds"):
             self.final = {ablation: _final(spec, data, trainer, ablation) for ablation in spec.final.on}
             self.robust_acc = self.final["injected"].robust_acc
+
+    def _train_to_probe(self, schedule: ProbeSchedule, replay: Replay, watch: Watch) -> None:
+        """Train to the step that is to be probed next."""
+        trainer, reader = replay.trainer, replay.reader
+        due = schedule.due(trainer.step, unsettled=reader.unsettled, stop_at=self._stop_at)
+        watched = schedule.trigger and not (reader.suspect or reader.verdict.co)
+        while trainer.step < due:
+            with self.timings.measure("train_seconds"):
+                reading = schedule.reading(trainer.step, due)
+                while trainer.step < reading:
+                    trainer.advance()
+                replay.mark()
+            if not watched or trainer.step == due:
+                continue
+            share = trainer.abnormal_share()
+            if watch.stirs(trainer.step, share):
+                with self.timings.measure("probe_seconds"):
+                    if reader.collapsed(measured(trainer, watch.looker)):
+                        return
+                    watch.settle(trainer.step, share)
 
     def _keep_snapshots(self, moment: str, data: DeviceData, trainer: Trainer) -> None:
         """Keep what FGSM makes of the first held-out images at the trainer's weights."""
@@ -207,18 +229,19 @@ class TrialRun:
             replay.remember()
             self.verdict = replay.settle(found) if last and reader.suspect else found
 
-    def _decide(self, probe: ProbeMetrics) -> None:
+    @property
+    def _stop_at(self) -> int | None:
+        """Step from which a broken training is stopped."""
         after = self.spec.stop.co.after_steps
+        return None if self.verdict.co_step is None or isinstance(after, str) else self.verdict.co_step + after
+
+    def _decide(self, probe: ProbeMetrics) -> None:
         if not math.isfinite(probe.train_loss):
             self.status = TrialStatus.STOPPED
             self.error = f"training loss is {probe.train_loss} by step {probe.step}; lower optimizer.lr_max"
         elif self.steps >= self.total_steps:
             self.status = TrialStatus.COMPLETED
-        elif (
-            self.verdict.co_step is not None
-            and not isinstance(after, str)
-            and self.steps - self.verdict.co_step >= after
-        ):
+        elif self._stop_at is not None and self.steps >= self._stop_at:
             self.status = TrialStatus.STOPPED
 
 
@@ -240,80 +263,6 @@ def run_trial(
         CosweepError: If ``dataset`` is none; while iterating, if the data cannot be loaded or carry the interventions.
     """
     return TrialRun(spec, torch.device(device), dataset, workers)
-
-
-class Replay:
-    """Finds a breaking point to the step: goes back to the last healthy probe and probes every step.
-
-    Costs at most one probe interval of training and as many probes.
-
-    Attributes:
-        healthy: Snapshot of the trainer at the last healthy probe.
-        onset: Step and digest at the first suspect one since; None without.
-    """
-
-    def __init__(self, trainer: Trainer, prober: Prober, reader: CurveReader) -> None:
-        self.trainer, self.prober, self.reader = trainer, prober, reader
-        self.healthy: dict[str, Any] = trainer.snapshot()
-        self.onset: tuple[int, str] | None = None
-
-    def resume(self, state: dict[str, Any], curve: Sequence[ProbeMetrics]) -> None:
-        """Put trainer and reader where a state says they were after a curve's last probe."""
-        self.trainer.restore(state["trainer"])
-        self.healthy, self.onset = state["healthy"], state["onset"]
-        for probe in curve:
-            self.reader.update(probe)
-
-    def remember(self) -> None:
-        """Keep the state at a healthy probe, or the trace to retrace at the first suspect one."""
-        if not self.reader.suspect:
-            self.healthy, self.onset = self.trainer.snapshot(), None
-        elif self.onset is None:
-            self.onset = (self.trainer.step, self.trainer.digest())
-
-    def refine(self, verdict: Verdict) -> Verdict:
-        """Verdict with the first step from which every step up to the onset probe looks collapsed.
-
-        Raises:
-            ReplayError: If the replay does not retrace the trajectory bit for bit.
-        """
-        if self.onset is None:  # a detector that confirms at once: the onset is the present state
-            self.onset = (self.trainer.step, self.trainer.digest())
-        onset_step, onset_digest = self.onset
-        present = self.trainer.snapshot()
-        self.trainer.restore(self.healthy)
-        first = onset_step
-        collapsed: list[tuple[int, bool]] = []
-        while self.trainer.step < onset_step:
-            self.trainer.advance()
-            probe = _probe(self.trainer, self.prober.measure(self.trainer.model))
-            collapsed.append((probe.step, self.reader.collapsed(probe)))
-        if self.trainer.digest() != onset_digest:
-            raise ReplayError(
-                f"the replay of steps {self.healthy['step']}-{onset_step} did not retrace the training; "
-                "an operation of this model or method is not deterministic on this device"
-            )
-        for step, looks_collapsed in reversed(collapsed):
-            if not looks_collapsed:
-                break
-            first = step
-        self.trainer.restore(present)
-        return replace(verdict, co_step=first)
-
-    def settle(self, undecided: Verdict) -> Verdict:
-        """Verdict on a training that ends under suspicion, with too few probes left to confirm it.
-
-        The replay's probes count with the others: CO if as many in a row look collapsed as a verdict takes, else the
-        ``undecided`` verdict stays.
-        """
-        suspects = self.reader.suspects
-        refined = self.refine(self.reader.provisional())
-        dense = (refined.co_step_high or 0) - (refined.co_step or 0)
-        return refined if suspects + dense >= self.reader.detector.confirm else undecided
-
-
-class ReplayError(CosweepError):
-    """A replay that left the trajectory it was to retrace."""
 
 
 @contextmanager
@@ -343,20 +292,6 @@ def _prober(spec: TrialSpec, data: DeviceData, workers: Workers) -> Prober:
     seed = derive_seed(spec.seed, "probe")
     probe = spec.probe
     return Prober(x, y, spec.method.threat(data.box), probe.pgd_steps, seed, probe.grad_cos, workers)
-
-
-def _probe(trainer: Trainer, measured: Accuracies, train: TrainMeans | None = None) -> ProbeMetrics:
-    return ProbeMetrics(
-        step=trainer.step,
-        epoch=trainer.epoch,
-        lr=trainer.lr,
-        clean_acc=measured.clean_acc,
-        fgsm_acc=measured.fgsm_acc,
-        pgd_acc=measured.pgd_acc,
-        grad_cos=measured.grad_cos,
-        zero_grad_share=measured.zero_grad_share,
-        **(train._asdict() if train else {}),
-    )
 
 
 def _final(spec: TrialSpec, data: DeviceData, trainer: Trainer, ablation: Ablation) -> FinalAccuracies:

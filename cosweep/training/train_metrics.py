@@ -30,11 +30,29 @@ class TrainMeans(NamedTuple):
     train_gain: float | None
 
 
+_KEPT = 0.7, 0.95
+"""Parts of the exponential means that a step keeps: they remember some 3 and 20 steps."""
+
+
+class AbnormalShare(NamedTuple):
+    """Exponential means over the steps of the share of abnormal examples; 0 if the method shows none.
+
+    Attributes:
+        now: Over some three steps.
+        lately: Over some twenty.
+    """
+
+    now: float
+    lately: float
+
+
 class TrainMetrics:
-    """Sums over the training examples since the last probe, kept on the device and read at probes alone."""
+    """Sums since the last probe, and exponential means, that stay on the device until they are read."""
 
     def __init__(self, device: torch.device) -> None:
         self._sums = torch.zeros(4, device=device)
+        self._kept = torch.tensor(_KEPT, device=device)
+        self._recent = torch.zeros_like(self._kept)
         self._examples = self._compared = 0
 
     @torch.no_grad()
@@ -53,6 +71,7 @@ class TrainMetrics:
                 logits, batch.y, reduction="none"
             )
             abnormal, gain = (fall > 0).sum(), right - (before.argmax(dim=1) == batch.y).sum()
+            self._recent = self._kept * self._recent + (1 - self._kept) * (abnormal / batch.total)
             self._compared += batch.total
         self._sums += torch.stack([part.to(self._sums.dtype) for part in (loss * batch.total, right, abnormal, gain)])
         self._examples += batch.total
@@ -67,11 +86,16 @@ class TrainMetrics:
             return TrainMeans(loss / examples, right / examples, None, None)
         return TrainMeans(loss / examples, right / examples, abnormal / compared, gain / compared)
 
+    def abnormal_share(self, workers: Workers) -> AbnormalShare:
+        """Of the examples of all workers; a GPU's queue is waited for."""
+        return AbnormalShare(*workers.sum(self._recent.clone()).tolist())
+
     def snapshot(self) -> dict[str, Any]:
         """A copy."""
-        return {"sums": self._sums.clone(), "examples": self._examples, "compared": self._compared}
+        counts = {"examples": self._examples, "compared": self._compared}
+        return {"sums": self._sums.clone(), "recent": self._recent.clone(), **counts}
 
     def restore(self, snapshot: dict[str, Any]) -> None:
         """Go back to a snapshot, which stays usable."""
-        self._sums = snapshot["sums"].clone()
+        self._sums, self._recent = snapshot["sums"].clone(), snapshot["recent"].clone()
         self._examples, self._compared = snapshot["examples"], snapshot["compared"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,7 +17,7 @@ from cosweep.models.shared_batch_norm import share_batch_norm
 from cosweep.parallel import ALONE, RowGenerator, Workers
 from cosweep.seeding import derive_seed, generator
 from cosweep.training.schedules import SCHEDULES
-from cosweep.training.train_metrics import TrainMeans, TrainMetrics
+from cosweep.training.train_metrics import AbnormalShare, TrainMeans, TrainMetrics
 from cosweep.training.trial_spec import OptimizerSpec, TrialSpec
 
 
@@ -103,6 +103,10 @@ class Trainer:
         """What the training passes showed since the last call."""
         return self.metrics.take(self.workers)
 
+    def abnormal_share(self) -> AbnormalShare:
+        """Of the training examples of the last steps."""
+        return self.metrics.abnormal_share(self.workers)
+
     def snapshot(self) -> dict[str, Any]:
         """Copy of everything that the next steps depend on; no generator state, since steps have none."""
         return {
@@ -134,12 +138,17 @@ class Trainer:
 
     def digest(self) -> str:
         """SHA-256 of the model's state and the method's memory, bit for bit."""
-        digest = hashlib.sha256()
-        memory = {f"memory.{name}": value for name, value in self._memory.items()}
-        for name, value in sorted((self.model.state_dict() | memory).items()):
-            digest.update(name.encode())
-            digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()
+        return digest_of({"model": self.model.state_dict(), "memory": self._memory})
+
+
+def digest_of(snapshot: Mapping[str, Any]) -> str:
+    """:meth:`Trainer.digest` of a trainer at a snapshot."""
+    digest = hashlib.sha256()
+    memory = {f"memory.{name}": value for name, value in snapshot["memory"].items()}
+    for name, value in sorted((snapshot["model"] | memory).items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _optimizer(spec: OptimizerSpec, model: torch.nn.Module) -> torch.optim.Optimizer:

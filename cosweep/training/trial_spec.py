@@ -86,10 +86,14 @@ _FEWEST_PGD_STEPS = 4
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeSpec(Spec):
-    """What is measured every ``every`` steps, on a fixed held-out set of ``examples`` images.
+    """When and how a training is measured, on a fixed held-out set of ``examples`` images.
 
     Attributes:
-        every: Steps between probes.
+        every: Steps between probes, at a fixed rate; null probes as often as the budget allows.
+        budget: Part of the training's passes that scheduled probes may cost, but for the first four. Probes that
+            confirm a change and those of the replay come on top. Not used with ``every``.
+        trigger: Whether a rise of the share of abnormal training examples asks for a probe at once. Null is true
+            without ``every`` if the method shows that share, else false.
         examples: Held-out images, the same for all trials.
         pgd_steps: Of the probe's PGD, alpha epsilon / 4, one restart; at least 4, since fewer do not see CO.
         grad_cos: Whether to measure the gradient cosine, for two more passes.
@@ -98,7 +102,9 @@ class ProbeSpec(Spec):
         snapshots: Held-out images whose perturbations before and after the breaking point are kept.
     """
 
-    every: int = number(11, low=1)
+    every: int | None = number(None, low=1)
+    budget: float = number(0.1, above=0.0, high=1.0)
+    trigger: bool | None = None
     examples: int = number(256, low=1)
     pgd_steps: int = number(10, low=1)
     grad_cos: bool = True
@@ -106,6 +112,11 @@ class ProbeSpec(Spec):
     diagnostic_every: int = number(1, low=1)
     diagnostic_limit: float = number(1.0, above=0.0)
     snapshots: int = number(0, low=0, high=1000)
+
+    @property
+    def passes(self) -> int:
+        """Forward and backward passes through the network that a probe costs at most, for each image."""
+        return 2 + 1 + (2 * self.pgd_steps + 2) + 2 * self.grad_cos
 
     def faults(self) -> Iterator[Fault]:
         if self.pgd_steps < _FEWEST_PGD_STEPS:
@@ -184,6 +195,10 @@ class TrialSpec(Spec):
         if self.method.warmup_epochs >= self.optimizer.epochs:
             text = f"must be below optimizer.epochs, {self.optimizer.epochs}; got {self.method.warmup_epochs:g}"
             yield Fault("method.warmup_epochs", text)
+        if self.probe.trigger and not self.method.shows_start:
+            text = f"reads the share of abnormal examples, which training by {self.method.name} does not show"
+            text = f"{text}; set it to false or leave it out"
+            yield Fault("probe.trigger", text)
         yield from self._faults_of_final_alpha()
 
     def _faults_of_final_alpha(self) -> Iterator[Fault]:

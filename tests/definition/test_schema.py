@@ -102,8 +102,8 @@ def test_every_component_and_what_it_is_stand_there() -> None:
 
 def test_options_are_explained_by_their_docstrings() -> None:
     probe = sweep_schema()["properties"]["trial"]["anyOf"][0]["properties"]["probe"]["properties"]
-    assert probe["every"]["description"] == "Steps between probes."
-    assert probe["every"]["minimum"] == 1
+    assert probe["examples"]["description"] == "Held-out images, the same for all trials."
+    assert probe["examples"]["minimum"] == 1
 
 
 def test_the_command_prints_it() -> None:

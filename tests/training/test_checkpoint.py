@@ -21,7 +21,7 @@ BREAKING: dict[str, Any] = {
     "model": {"name": "preact_resnet", "width": 8, "blocks": [1, 1]},
     "method": {"name": "fgsm", "epsilon": "96/255"},
     "optimizer": {"batch_size": 64, "epochs": 30},
-    "probe": {"every": 5, "examples": 128, "pgd_steps": 4, "snapshots": 1, "diagnostics": [{"name": "delta_cos"}]},
+    "probe": {"examples": 128, "pgd_steps": 4, "snapshots": 1, "diagnostics": [{"name": "delta_cos"}]},
     "final": {"steps": 3, "restarts": 1, "examples": 64},
     "stop": {"co": {"after_steps": 15}},
 }
@@ -48,9 +48,9 @@ def carried_on(spec: TrialSpec, at: int) -> TrialRun:
     return second
 
 
-@pytest.fixture(scope="module")
-def undisturbed() -> TrialRun:
-    run = new_run(TrialSpec.from_dict(BREAKING))
+@pytest.fixture(scope="module", params=[5, None], ids=["every", "budget"])
+def undisturbed(request: pytest.FixtureRequest) -> TrialRun:
+    run = new_run(TrialSpec.from_dict({**BREAKING, "probe": {**BREAKING["probe"], "every": request.param}}))
     for _ in run:
         pass
     assert run.verdict.co, "this training is to break, so that a replay is part of what is compared"
@@ -59,7 +59,7 @@ def undisturbed() -> TrialRun:
 
 def test_it_does_not_matter_where_a_training_that_breaks_was_interrupted(undisturbed: TrialRun) -> None:
     onset = next(i for i, probe in enumerate(undisturbed.curve) if probe.step == undisturbed.verdict.co_step_high)
-    for at in (onset, len(undisturbed.curve) - 1):
+    for at in (onset - 1, onset, len(undisturbed.curve) - 1):
         assert outcome(carried_on(undisturbed.spec, at)) == outcome(undisturbed), at
 
 

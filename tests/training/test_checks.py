@@ -108,8 +108,8 @@ def test_a_trial_that_can_run_has_no_faults(changes: dict[str, Any]) -> None:
         ),
         (
             {"probe": {"every": 1}, "optimizer": {"batch_size": 256, "epochs": 2}},
-            "probe.every",
-            "1 leaves 2 probes in 2 steps; detector collapse needs 3: train for 3 steps",
+            "optimizer.epochs",
+            "leave 2 steps; detector collapse needs 3 probes: train longer",
         ),
         (
             # 64 examples of 22 passes and 64 of 13, against 3 steps on 64 examples of 4 passes each.
@@ -165,6 +165,7 @@ COSTLY = [
     (["delta_spectrum"], {"every": 1, "diagnostic_limit": 0.7}, 3, {"name": "n_fgsm"}),
     (["abnormal"], {"every": 3, "examples": 10, "diagnostic_limit": 0.001}, 64, {"name": "rs_fgsm"}),
     (["curvature"], {"every": 1, "diagnostic_limit": 1e-5}, 7, {"name": "gat"}),
+    (["curvature"], {"every": None, "diagnostic_limit": 0.01}, 7, {"name": "gat"}),
 ]
 
 

@@ -18,9 +18,11 @@ from cosweep.errors import SpecError
 from cosweep.methods import Batch
 from cosweep.methods.fgsm import FGSM
 from cosweep.metrics import ProbeMetrics, TrialState, TrialStatus
-from cosweep.training import TrialRun, TrialSpec, loop, run_trial
+from cosweep.training import TrialRun, TrialSpec, loop, replay, run_trial
 from cosweep.training.examples import Examples
-from cosweep.training.loop import ReplayError, deterministic
+from cosweep.training.loop import deterministic
+from cosweep.training.replay import Replay, ReplayError
+from cosweep.training.train_metrics import AbnormalShare, TrainMetrics
 from cosweep.training.trainer import Trainer
 from tests.tiny import digits, tiny_spec
 
@@ -170,10 +172,12 @@ def register(
     monkeypatch.setitem(DETECTORS, name, Stub)
 
 
-def stub_spec(after_steps: int | str = "never", every: int = 5, **changes: Any) -> TrialSpec:
+def stub_spec(
+    after_steps: int | str = "never", every: int | None = 5, trigger: bool | None = None, **changes: Any
+) -> TrialSpec:
     """Twenty-four steps, judged by the registered stub."""
     return tiny_spec(
-        probe={"every": every, "examples": 16, "pgd_steps": 4},
+        probe={"every": every, "budget": 0.01, "trigger": trigger, "examples": 16, "pgd_steps": 4},
         stop={"co": {"detector": "stub", "after_steps": after_steps}},
         **{"optimizer": {"epochs": 6}, **changes},
     )
@@ -210,18 +214,79 @@ def test_a_collapse_in_the_last_probes_is_settled_by_the_replay(
 @pytest.mark.parametrize(
     ("collapsed", "expected"),
     [
-        ({7, 9, 10, 15, 20}, 9),  # a single early step is not the breaking point
+        ({6, 9, 10, 15, 20}, 9),
         ({6, 7, 8, 9, 10, 15, 20}, 6),
         ({10, 15, 20}, 10),
-        ({3, 5, 13, 15, 20}, 15),  # the dip at 5 was healthy again at 10
+        ({3, 5, 11, 15, 20}, 15),  # the dip at 5 was healthy again at 10
         ({3, 5, 14, 15, 20}, 14),
+        ({7, 9, 10, 15, 20}, 7),  # where collapsed and healthy steps take turns, one of the changes
     ],
 )
-def test_breaking_point_is_where_every_step_up_to_the_onset_looks_collapsed(
+def test_breaking_point_is_a_change_from_healthy_to_collapsed_before_the_onset(
     collapsed: set[int], expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     register(monkeypatch, collapsed, 2)
     assert finished(stub_spec())[0].verdict.co_step == expected
+
+
+@pytest.mark.parametrize("first", [30, 39, 45, 46, 47, 58, 59, 60])
+def test_the_replay_probes_few_steps_whatever_the_marks(first: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thirty steps are halved five times or, near their end, less often. Marks on the way only save time."""
+    register(monkeypatch, range(first, 100), 2)
+    spec = stub_spec(every=30, optimizer={"epochs": 25, "lr_max": 0.01}, trigger=False)
+    asked: list[int] = []
+    measured = replay.measured
+
+    def counted(trainer: Trainer, *rest: Any) -> ProbeMetrics:
+        asked.append(trainer.step)
+        return measured(trainer, *rest)
+
+    monkeypatch.setattr(replay, "measured", counted)
+    verdict = finished(spec)[0].verdict
+    assert (verdict.co_step, verdict.co_step_low, verdict.co_step_high) == (
+        first,
+        (first - 1) // 30 * 30,
+        (first + 29) // 30 * 30,
+    )
+    assert len(asked) <= 6
+    with_marks = list(asked)
+    asked.clear()
+    monkeypatch.setattr(Replay, "mark", lambda self: None)
+    assert finished(spec)[0].verdict == verdict
+    assert asked == with_marks
+
+
+def test_a_change_is_probed_closely_at_once_and_a_broken_training_ends_to_the_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of 100 steps every 25th is probed; the collapse at 50 asks for 61 and 72, and the training ends at 39 + 40."""
+    register(monkeypatch, range(39, 200), 3)
+    run, probes = finished(stub_spec(40, every=None, optimizer={"epochs": 25, "lr_max": 0.01}, trigger=False))
+    assert [probe.step for probe in probes] == [25, 50, 61, 72, 75, 79]
+    assert (run.verdict.co_step, run.status, run.steps) == (39, "stopped", 79)
+
+
+def test_abnormal_training_examples_ask_for_a_look_and_a_collapsed_look_for_a_probe(
+    monkeypatch: pytest.MonkeyPatch, trainers: list[Trainer]
+) -> None:
+    """The share is read every fifth step: of no more than at the last look, or too soon after it, nothing comes."""
+    now = {5: 0.03, 10: 0.03, 15: 0.03, 20: 0.9, 30: 0.03, 40: 0.04, 45: 0.9, 55: 0.9, 65: 0.08, 70: 0.9, 90: 0.9}
+    register(monkeypatch, {65}, 3)
+    monkeypatch.setattr(
+        TrainMetrics, "abnormal_share", lambda *_: AbnormalShare(now.get(trainers[0].step, 0.0), lately=0.0)
+    )
+    measured = replay.measured
+    steps: list[int] = []
+
+    def recorded(trainer: Trainer, *rest: Any) -> ProbeMetrics:
+        steps.append(trainer.step)
+        return measured(trainer, *rest)
+
+    monkeypatch.setattr(loop, "measured", recorded)
+    run, probes = finished(stub_spec(every=None, optimizer={"epochs": 25, "lr_max": 0.01}))
+    assert [probe.step for probe in probes] == [25, 50, 65, 75, 86, 97, 100]  # closely until three are healthy
+    assert steps == [15, 25, 40, 50, 65, 65, 75, 86, 97, 100]
+    assert not run.verdict.co
 
 
 @pytest.mark.parametrize("confirm", [1, 3])
@@ -293,7 +358,7 @@ class Forgetful(FGSM):
 @pytest.mark.parametrize("confirm", [1, 3])
 def test_a_replay_that_leaves_the_trajectory_raises(confirm: int, monkeypatch: pytest.MonkeyPatch) -> None:
     register(monkeypatch, range(7, 100), confirm)
-    with pytest.raises(ReplayError, match=r"the replay of steps 5-10 did not retrace the training"):
+    with pytest.raises(ReplayError, match=r"the replay of steps 6-10 did not retrace the training"):
         finished(replace(stub_spec(), method=Forgetful(epsilon=0.1)))
 
 
