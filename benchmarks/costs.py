@@ -24,6 +24,9 @@ from cosweep.training import TrialSpec
 from cosweep.training.evaluation import Prober
 from cosweep.training.trainer import Trainer
 
+BETWEEN = 11
+"""Training steps that diagnostics are compared with."""
+
 
 def main() -> None:
     options = parsed()
@@ -43,13 +46,13 @@ def main() -> None:
     probe = fgsm.spec.probe
     x, y = fgsm.data.test_subset(probe.examples)
     prober = Prober(x, y, fgsm.spec.method.threat(fgsm.data.box), probe.pgd_steps, seed=0)
-    measured: dict[str, Callable[[], object]] = {"training": timed_steps(fgsm, probe.every, device)}
+    measured: dict[str, Callable[[], object]] = {"training": timed_steps(fgsm, BETWEEN, device)}
     measured["the probe itself"] = lambda: prober.measure(fgsm.model)
     made = {name: diagnostic() for name, diagnostic in DIAGNOSTICS.items()}
     measured |= {name: lambda d=d: prober.diagnose(fgsm.model, [d]) for name, d in made.items()}  # type: ignore[misc]
     seconds = interleaved(measured, options.repeats)
-    training_passes = 4 * probe.every * fgsm.spec.optimizer.batch_size
-    print(f"\nTraining between two probes: {probe.every} steps of {fgsm.spec.optimizer.batch_size} images by FGSM.\n")
+    training_passes = 4 * BETWEEN * fgsm.spec.optimizer.batch_size
+    print(f"\nTraining between two measurements: {BETWEEN} steps of {fgsm.spec.optimizer.batch_size} images by FGSM.\n")
     print("| diagnostic | examples | passes / training's | seconds / training's |\n|---|---|---|---|")
     print(f"| the probe itself | {len(y)} | | {ratio_to(seconds['the probe itself'], seconds['training']):.2f} |")
     for name, diagnostic in made.items():
