@@ -194,11 +194,11 @@ class TrialRun:
                 reading = schedule.reading(trainer.step, due)
                 while trainer.step < reading:
                     trainer.advance()
+                if trainer.step == due:
+                    return
                 replay.mark()
-            if not watched or trainer.step == due:
-                continue
-            share = trainer.abnormal_share()
-            if watch.stirs(trainer.step, share):
+                share = trainer.abnormal_share() if watched else None
+            if share is not None and watch.stirs(trainer.step, share):
                 with self.timings.measure("probe_seconds"):
                     if reader.collapsed(measured(trainer, watch.looker)):
                         return

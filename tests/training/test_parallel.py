@@ -111,7 +111,7 @@ BREAKS = {
     "model": {"width": 8},
     "method": {"epsilon": "128/255"},
     "optimizer": {"epochs": 6},
-    "probe": {"every": 11, "examples": 128, "pgd_steps": 10, "snapshots": 1},
+    "probe": {"every": None, "examples": 128, "pgd_steps": 10, "snapshots": 1},
     "final": {"steps": 5, "restarts": 2, "examples": 129, "on": ["injected", "clean"]},
     "stop": {"co": {"after_steps": 20}},
 }
@@ -140,7 +140,7 @@ def outcomes(workers: Workers) -> list[tuple[Any, ...]]:
 
 @pytest.mark.slow
 def test_two_workers_judge_as_one_does_and_both_know_it(tmp_path: Path) -> None:
-    """The replay and its check are in it; in the second trial one of the workers has nothing to measure."""
+    """Looks, the replay and its check are in it; in the second trial one of the workers has nothing to measure."""
     alone, both = outcomes(ALONE), run_group(outcomes, 2, tmp_path)
     assert both[0] == both[1]
     assert alone[0][0].co
