@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
-from statistics import fmean, median
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from matplotlib.axes import Axes
@@ -30,8 +31,9 @@ _LISTS = {"delta_spectrum": "frequency max(r, c)", "ray_loss": "point on the ray
 def curves_figure(trials: Sequence[Row], curves: pa.Table, axes: Sequence[str], title: str) -> Figure | None:
     """A panel for each measured column, a line for each place of the space; None if nothing was measured.
 
-    A line is the median over the trials of a place, and a triangle a breaking point. Columns that hold lists are
-    drawn as means over trials: before and after the breaking point, and at the end of trials that did not break.
+    A line is the median over the trials of a place, each read between its probes as well, and a triangle a breaking
+    point. Columns that hold lists are drawn as means over trials: before and after the breaking point, and at the end
+    of trials that did not break.
 
     Args:
         trials: Rows of ``trials``.
@@ -124,14 +126,8 @@ def _groups(trials: Sequence[Row], axes: Sequence[str]) -> dict[str, Sequence[Ro
 def _draw_lines(panel: Axes, name: str, groups: Groups, probes: Mapping[str, Sequence[Row]]) -> None:
     for number, (label, members) in enumerate(groups.items()):
         tone, dashes = colour(number, len(groups)), DASHES[number % len(DASHES)]
-        by_step: dict[int, list[float]] = {}
-        for trial in members:
-            for row in probes.get(trial["trial_id"], ()):
-                value = row.get(name)
-                if value is not None and value == value:
-                    by_step.setdefault(row["step"], []).append(value)
-        steps = sorted(by_step)
-        panel.plot(steps, [median(by_step[s]) for s in steps], color=tone, linestyle=dashes, label=label)
+        drawn = [probes.get(trial["trial_id"], ()) for trial in members]
+        panel.plot(*_median_curve(drawn, name), color=tone, linestyle=dashes, label=label)
         broken = [t["co_step"] for t in members if t["co"]]
         height = panel.get_xaxis_transform()
         panel.plot(broken, [0.03] * len(broken), "^", color=tone, markersize=6, transform=height)
@@ -140,6 +136,15 @@ def _draw_lines(panel: Axes, name: str, groups: Groups, probes: Mapping[str, Seq
     panel.set_title(name, fontsize=9)
     panel.set_xlabel("step", fontsize=8)
     panel.grid(alpha=0.3)
+
+
+def _median_curve(trials: Iterable[Sequence[Row]], name: str) -> tuple[list[int], list[float]]:
+    """Steps, and the median over trials at each; a trial counts from its first probe to its last, also between them."""
+    curves = [{row["step"]: row[name] for row in rows if row.get(name) is not None} for rows in trials]
+    curves = [curve for curve in ({s: v for s, v in c.items() if v == v} for c in curves) if curve]
+    steps = sorted({step for curve in curves for step in curve})
+    values = [np.interp(steps, list(curve), list(curve.values()), left=np.nan, right=np.nan) for curve in curves]
+    return steps, [float(value) for value in np.nanmedian(values, axis=0)] if curves else []
 
 
 def _draw_lists(panel: Axes, name: str, trials: Sequence[Row], probes: Mapping[str, Sequence[Row]]) -> None:

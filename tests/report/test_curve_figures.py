@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from matplotlib.figure import Figure
 
 from cosweep.report.curve_figures import ablations_figure, curves_figure
@@ -48,6 +49,20 @@ def test_a_line_is_the_median_of_a_places_trials_and_a_triangle_a_breaking_point
     assert numbers(healthy.get_ydata()) == [0.2, 0.2, 0.2]
     assert numbers(broken.get_ydata()) == [0.0, 0.0, 0.0]
     assert (numbers(no_break.get_xdata()), numbers(break_.get_xdata())) == ([], [20])
+
+
+def test_trials_that_were_probed_at_other_steps_count_between_their_probes() -> None:
+    """One trial's own probes once stood between the medians as spikes."""
+    levels = {"a": {10: 0.0, 30: 0.4}, "b": {10: 0.2, 20: 0.8, 30: 0.6}, "c": {20: 0.6, 40: 1.0}}
+    rows = [
+        {"trial_id": trial_id, **curve()[0], "step": step, "pgd_acc": level}
+        for trial_id, curve_ in levels.items()
+        for step, level in curve_.items()
+    ]
+    figure = curves([trial_row(trial_id, seed=number) for number, trial_id in enumerate(levels)], rows, ["seed"])
+    line = next(axes for axes in figure.axes if axes.get_title() == "pgd_acc").get_lines()[0]
+    assert numbers(line.get_xdata()) == [10, 20, 30, 40]
+    assert numbers(line.get_ydata()) == pytest.approx([0.1, 0.6, 0.6, 1.0])  # of 0 0.2; 0.2 0.8 0.6; 0.4 0.6 0.8; 1
 
 
 def test_a_column_that_was_not_measured_has_no_panel() -> None:

@@ -229,11 +229,11 @@ def test_breaking_point_is_a_change_from_healthy_to_collapsed_before_the_onset(
     assert finished(stub_spec())[0].verdict.co_step == expected
 
 
-@pytest.mark.parametrize("first", [30, 39, 45, 46, 47, 58, 59, 60])
+@pytest.mark.parametrize("first", [31, 39, 52, 60])
 def test_the_replay_probes_few_steps_whatever_the_marks(first: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Thirty steps are halved five times or, near their end, less often. Marks on the way only save time."""
     register(monkeypatch, range(first, 100), 2)
-    spec = stub_spec(every=30, optimizer={"epochs": 25, "lr_max": 0.01}, trigger=False)
+    spec = stub_spec(every=30, optimizer={"epochs": 16, "lr_max": 0.01}, trigger=False)
     asked: list[int] = []
     measured = replay.measured
 
@@ -243,11 +243,7 @@ def test_the_replay_probes_few_steps_whatever_the_marks(first: int, monkeypatch:
 
     monkeypatch.setattr(replay, "measured", counted)
     verdict = finished(spec)[0].verdict
-    assert (verdict.co_step, verdict.co_step_low, verdict.co_step_high) == (
-        first,
-        (first - 1) // 30 * 30,
-        (first + 29) // 30 * 30,
-    )
+    assert (verdict.co_step, verdict.co_step_low, verdict.co_step_high) == (first, 30, 60)
     assert len(asked) <= 6
     with_marks = list(asked)
     asked.clear()
