@@ -54,7 +54,10 @@ class DeltaSpectrum(Diagnostic):
 
     def measure(self, view: View) -> Measured:
         shares = spectrum(view.fgsm_delta).mean(dim=0)
-        return {"delta_spectrum": shares.tolist(), "delta_high_share": shares[(len(shares) + 1) // 2 :].sum().item()}
+        return {
+            "delta_spectrum": shares.cpu().tolist(),
+            "delta_high_share": shares[(len(shares) + 1) // 2 :].sum().item(),
+        }
 
 
 def spectrum(delta: Tensor) -> Tensor:

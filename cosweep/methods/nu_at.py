@@ -31,9 +31,8 @@ class NuAT(GAT):
     def distance(self, clean: Tensor, logits: Tensor, batch: Batch) -> Tensor:
         """Nuclear norm of the difference of two outputs (N, K), equal shares of it for all workers."""
         difference = batch.gather(clean - logits)
-        if not difference.isfinite().all():  # a singular value decomposition would raise
-            return difference.sum()
-        norm: Tensor = torch.linalg.matrix_norm(difference, ord="nuc")
+        finite = difference.nan_to_num(0.0, 0.0, 0.0)  # of others a singular value decomposition would raise
+        norm: Tensor = torch.linalg.matrix_norm(finite, ord="nuc") + (difference - finite).sum()
         return norm / batch.workers.count
 
     def strength(self, batch: Batch) -> float:

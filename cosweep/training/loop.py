@@ -150,7 +150,7 @@ class TrialRun:
         self.box = data.box
         trainer = Trainer(spec, data, self.device, self.workers)
         prober = _prober(spec, data, self.workers)
-        reader = CurveReader(spec.stop.co.detector, Chance.of_labels(prober.y.tolist()))
+        reader = CurveReader(spec.stop.co.detector, Chance.of_labels(prober.y.cpu().tolist()))
         self.total_steps, self.steps_per_epoch = trainer.total_steps, trainer.steps_per_epoch
         replay = self._replay = Replay(trainer, prober, reader)
         watch = self._watch = Watch(prober)
@@ -214,7 +214,7 @@ class TrialRun:
         with evaluating(trainer.model):
             deltas = fgsm(trainer.model, x, y, method.threat(data.box), measuring_gradient)
         for original, intervened, delta, number, label in zip(data.x_test[index], x, deltas, index, y, strict=True):
-            pixels = [image.flatten().tolist() for image in (original, intervened, delta)]
+            pixels = [image.flatten().cpu().tolist() for image in (original, intervened, delta)]
             self.snapshots.append(Snapshot(moment, trainer.step, int(number), int(label), list(data.shape), *pixels))
 
     def _judge(self, probe: ProbeMetrics, reader: CurveReader, replay: Replay, *, last: bool) -> None:

@@ -51,7 +51,7 @@ class TrainMetrics:
 
     def __init__(self, device: torch.device) -> None:
         self._sums = torch.zeros(4, device=device)
-        self._kept = torch.tensor(_KEPT, device=device)
+        self._kept = torch.tensor(_KEPT).to(device)
         self._recent = torch.zeros_like(self._kept)
         self._examples = self._compared = 0
 
@@ -78,7 +78,7 @@ class TrainMetrics:
 
     def take(self, workers: Workers) -> TrainMeans:
         """The means since the last call, over the examples of all workers."""
-        loss, right, abnormal, gain = workers.sum(self._sums).tolist()
+        loss, right, abnormal, gain = workers.sum(self._sums).cpu().tolist()
         examples, compared = max(self._examples, 1), self._compared
         self._sums.zero_()
         self._examples = self._compared = 0
@@ -88,7 +88,7 @@ class TrainMetrics:
 
     def abnormal_share(self, workers: Workers) -> AbnormalShare:
         """Of the examples of all workers; a GPU's queue is waited for."""
-        return AbnormalShare(*workers.sum(self._recent.clone()).tolist())
+        return AbnormalShare(*workers.sum(self._recent.clone()).cpu().tolist())
 
     def snapshot(self) -> dict[str, Any]:
         """A copy."""
