@@ -83,7 +83,7 @@ def _try_location(location: str, token: str) -> str:
 
 
 def check_machines(nodes: list[Node], store: Store, *, gpu: bool) -> list[str]:
-    """Ask every machine; what is odd and does no harm, in words.
+    """Ask every machine, and say in words what is odd about it and does no harm.
 
     Args:
         nodes: Machines of the connected cluster that trials may run on.
@@ -106,7 +106,7 @@ def check_machines(nodes: list[Node], store: Store, *, gpu: bool) -> list[str]:
 
 
 def _ask(nodes: list[Node], location: str, token: str, *, gpu: bool) -> list[tuple[Node, Answer, float]]:
-    """The answer of each machine that is still there, and by how much its clock is ahead, at least."""
+    """The answer of each machine that is still there, and the least by which its clock is ahead, in seconds."""
     import ray
     from ray.exceptions import GetTimeoutError, RayError
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -135,7 +135,7 @@ def _ask(nodes: list[Node], location: str, token: str, *, gpu: bool) -> list[tup
 
 
 def _skew(clock: float, asked: float, answered: float) -> float:
-    """Seconds by which a clock is ahead (or behind, negative) of ours, of which it was read between two times."""
+    """Seconds by which a clock is ahead of ours, negative if behind; it was read between two times of ours."""
     return max(clock - answered, 0.0) + min(clock - asked, 0.0)
 
 

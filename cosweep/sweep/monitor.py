@@ -124,7 +124,7 @@ class Monitor(Callback):  # type: ignore[misc]
             self._queue.run_again(trial_id)
 
     def _give_up(self, trial: Any, attempt: Attempt) -> Event:
-        """Record a trial as failed, unless it has ended well and its worker could not say so; its end."""
+        """Record a trial as failed and return its end; or the good end that its worker could not report."""
         spec = Assignment.from_config(trial.config).spec
         text = f"{attempt.failure.text}, {attempt.times} times"
         try:

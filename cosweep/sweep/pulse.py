@@ -1,4 +1,4 @@
-"""Signs of life of a driver, given by a thread: a location that does not answer must not hold the trials up."""
+"""Signs of life of a driver, from a thread of their own: a location that does not answer holds up no trial."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _END_SECONDS = 10.0
 
 
 class Pulse:
-    """Leaves word of what runs, for ``cosweep status`` elsewhere, and keeps other drivers out; a context.
+    """Context that writes what runs, for ``cosweep status`` elsewhere, and keeps other drivers out.
 
     Args:
         store, sweep: Where, and of which sweep.

@@ -163,7 +163,7 @@ def _name(trial: Trial) -> str:
 
 @contextmanager
 def _full_disk_told(command: str) -> Iterator[None]:
-    """Context in which a full disk is one message, with what carries on."""
+    """Context that turns a full disk into one message, with the command that carries on."""
     try:
         yield
     except OSError as error:

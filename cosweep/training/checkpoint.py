@@ -72,7 +72,7 @@ def _origin(run: TrialRun, data_hash: str) -> dict[str, Any]:
 
 
 def _device_name(device: torch.device) -> str:
-    """What computes: other kinds of processors round otherwise, and a replay would not retrace."""
+    """Name the processor: another kind rounds otherwise, and a replay would not retrace."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     capability: str = torch.backends.cpu.get_cpu_capability()

@@ -193,7 +193,7 @@ def final_accuracies(
     seed: int,
     workers: Workers = ALONE,
 ) -> FinalAccuracies:
-    """Accuracy without perturbation and under the final evaluation's attack; of these, workers share PGD alone."""
+    """Accuracy without perturbation and under the final attack. Workers share PGD; AutoAttack runs whole on each."""
     with evaluating(model):
         clean = _share(torch.cat([correct(model, *chunk) for chunk in _chunks(x, y)]))
         flat = _share(torch.cat([vanished(input_gradient(model, *chunk)) for chunk in _chunks(x, y)]))

@@ -29,7 +29,7 @@ class Examples:
 
     @classmethod
     def of(cls, spec: TrialSpec, dataset: Dataset) -> Examples:
-        """Those of a trial whose images are ``dataset``."""
+        """Count the images that a trial uses of ``dataset``."""
         held_out = len(dataset.y_test)
         return cls(
             len(dataset.y_train),

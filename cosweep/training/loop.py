@@ -95,12 +95,12 @@ class TrialRun:
 
     @property
     def device_name(self) -> str:
-        """What the row says of the device."""
+        """Name of the device, for the trial's row."""
         return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
 
     @staticmethod
     def data_hash(dataset: Dataset) -> str:
-        """What the row says of the images: trials with another hash are not carried on from."""
+        """Fingerprint of the images, for the trial's row: a sweep does not carry on from trials of other images."""
         return dataset.fingerprint()
 
     def state(self) -> dict[str, Any]:

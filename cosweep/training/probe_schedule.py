@@ -99,5 +99,5 @@ class Watch:
         return rises and step - self.step >= CLOSE
 
     def settle(self, step: int, share: AbnormalShare) -> None:
-        """Take what training shows after a probe, or a healthy look, for calm."""
+        """Remember what training shows as calm: after a probe, or after a look that found no collapse."""
         self.step, self.calm = step, share.now

@@ -51,7 +51,10 @@ class Replay:
             self.reader.update(probe)
 
     def mark(self) -> None:
-        """Keep the present state if the last kept one is far enough back: a few, evenly spaced, however far it is."""
+        """Keep the present state if the last kept one is far enough back.
+
+        Where there are too many, every second one goes and the distance doubles, so a few cover any stretch evenly.
+        """
         last = self._marks[-1] if self._marks else self.healthy
         if self.onset is not None or self.reader.verdict.co or self.trainer.step - last["step"] < self._mark_every:
             return
@@ -120,7 +123,7 @@ class Replay:
 
 
 def measured(trainer: Trainer, prober: Prober, train: TrainMeans | None = None) -> ProbeMetrics:
-    """Probe of the trainer's model where it stands."""
+    """Probe the trainer's model where it stands."""
     found = prober.measure(trainer.model)
     return ProbeMetrics(
         step=trainer.step,

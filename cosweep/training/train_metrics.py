@@ -77,7 +77,7 @@ class TrainMetrics:
         self._examples += batch.total
 
     def take(self, workers: Workers) -> TrainMeans:
-        """The means since the last call, over the examples of all workers."""
+        """Read the means since the last call, over the examples of all workers."""
         loss, right, abnormal, gain = workers.sum(self._sums).cpu().tolist()
         examples, compared = max(self._examples, 1), self._compared
         self._sums.zero_()
@@ -87,11 +87,11 @@ class TrainMetrics:
         return TrainMeans(loss / examples, right / examples, abnormal / compared, gain / compared)
 
     def abnormal_share(self, workers: Workers) -> AbnormalShare:
-        """Of the examples of all workers; a GPU's queue is waited for."""
+        """Read the share over the examples of all workers; on a GPU this waits for its queue."""
         return AbnormalShare(*workers.sum(self._recent.clone()).cpu().tolist())
 
     def snapshot(self) -> dict[str, Any]:
-        """A copy."""
+        """Copy all sums and means."""
         counts = {"examples": self._examples, "compared": self._compared}
         return {"sums": self._sums.clone(), "recent": self._recent.clone(), **counts}
 

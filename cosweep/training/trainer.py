@@ -104,7 +104,7 @@ class Trainer:
         return self.metrics.take(self.workers)
 
     def abnormal_share(self) -> AbnormalShare:
-        """Of the training examples of the last steps."""
+        """Read the share of abnormal examples in the last steps."""
         return self.metrics.abnormal_share(self.workers)
 
     def snapshot(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ _SUFFIX = ".pt"
 
 
 class Checkpoints:
-    """The checkpoint of one trial. Trouble with it is told and never ends a trial, which can begin anew.
+    """The checkpoint of one trial. A problem with it is reported and never ends the trial, which can begin anew.
 
     Args:
         results: Location of the store.
@@ -57,7 +57,7 @@ class Checkpoints:
         return ""
 
     def remove(self) -> None:
-        """Forget a trial that has ended; a file that cannot be removed now is when the sweep next begins."""
+        """Remove the checkpoint of a trial that has ended; if that fails, the sweep removes it when it next begins."""
         if not self._kept:
             return
         try:

@@ -63,7 +63,7 @@ def check_memory(limit: float | None, earlier: float = 0.0) -> None:
 
 
 class Growth:
-    """Memory that a process holds more than when it was first asked.
+    """Measures how much memory this process has gained since it was first asked.
 
     Attributes:
         now: Gigabytes, when it was last asked.
@@ -74,7 +74,7 @@ class Growth:
         self.now = 0.0
 
     def excess(self) -> float:
-        """Gigabytes of growth if they are too many for another trial to start with, else 0."""
+        """Gigabytes that the process has gained, if that is too much to start another trial with; else 0."""
         held = private_memory()
         if self._first is None:
             self._first = held

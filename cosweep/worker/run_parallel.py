@@ -74,9 +74,10 @@ class Order:
 
 
 def trainable_of(setting: Setting) -> Any:
-    """What Tune runs, and what that takes: of several workers' trial one byte, since the workers take the rest.
+    """The function that Tune runs, with the resources that Tune reserves for it.
 
-    With as little as a part of a CPU, trials would keep each other's workers from starting.
+    A trial of several workers reserves one byte of memory for itself, since its workers reserve what they need. If it
+    took even a part of a CPU, trials could keep each other's workers from starting.
     """
     if setting.resources.workers == 1:
         return tune.with_resources(tune.with_parameters(train_trial, setting=setting), setting.demands)

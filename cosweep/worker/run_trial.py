@@ -62,7 +62,7 @@ class Setting:
     make_run: type[TrialRun] = TrialRun
 
     def alone(self) -> Setting:
-        """The same with whole devices for each trial."""
+        """These settings for trials that run alone, each with whole devices."""
         return replace(self, is_alone=True, resources=replace(self.resources, gpu=math.ceil(self.resources.gpu)))
 
     @property
@@ -146,7 +146,7 @@ def report(event: Event) -> None:
 
 
 def has_ended(assignment: Assignment, setting: Setting) -> bool:
-    """Whether a trial has its row already, of which its worker was unable to tell; if so, that is reported now.
+    """Whether a trial has its row already, because its worker died after it wrote the row; if so, report that end.
 
     Raises:
         OSError, CosweepError: If the results location is not there for long.
@@ -219,7 +219,7 @@ def _opened(setting: Setting) -> Store:
 
 
 def _patiently(act: Callable[[], T], waits: Event) -> T:
-    """Use the results location, and again for some minutes if it gives trouble: a trial costs more than the wait.
+    """Use the results location; if that fails, try again for some minutes, since a lost trial costs more than the wait.
 
     Args:
         act: What to do.
@@ -238,7 +238,7 @@ def _patiently(act: Callable[[], T], waits: Event) -> T:
 
 
 class Timer:
-    """True when called once a period has passed, from its start or from the last True."""
+    """Answers, when it is called, whether its period has passed since it began or last answered True."""
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._seconds, self._clock = seconds, clock
