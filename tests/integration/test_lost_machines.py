@@ -43,22 +43,23 @@ def run_and_lose(
     assert not list(checkpoints.iterdir())
 
 
-def test_a_lost_machine_a_new_one_and_a_second_driver_cost_nothing(
-    tmp_path: Path, reference: Numbers, machines: Cluster
-) -> None:
-    def lose(machine: subprocess.Popen[bytes]) -> None:
-        machines.kill(machine)
-        code, output = run(tmp_path, "tiny.yaml", *LONGER, **machines.environment)
-        assert code == 2, output
-        assert re.search(r"error: another run of tiny works on results: process \d+ on", output)
-
-    run_and_lose(machines, lose, tmp_path, *LONGER)
+def test_a_lost_machine_and_a_new_one_cost_nothing(tmp_path: Path, reference: Numbers, machines: Cluster) -> None:
+    run_and_lose(machines, machines.kill, tmp_path, *LONGER)
     assert numbers(Store(tmp_path / "results")) == reference
 
 
-def test_a_machine_that_is_preempted_is_no_fault_of_its_trial(tmp_path: Path, machines: Cluster) -> None:
-    """Saying so to Ray takes some seconds, so trials are long."""
-    changes = ["--set", "trial.optimizer.epochs=400", "--set", "trial.probe.every=5", "--set", "space.seed.grid=[0]"]
-    run_and_lose(machines, machines.preempt, tmp_path, *changes)
+def test_a_machine_that_is_preempted_is_no_fault_of_its_trial_and_a_second_driver_is_refused(
+    tmp_path: Path, machines: Cluster
+) -> None:
+    """Saying so to Ray takes some seconds, and so does the second driver's start, so trials are long."""
+    changes = ["--set", "trial.optimizer.epochs=600", "--set", "trial.probe.every=5", "--set", "space.seed.grid=[0]"]
+
+    def preempt(machine: subprocess.Popen[bytes]) -> None:
+        code, output = run(tmp_path, "tiny.yaml", *changes, **machines.environment)
+        assert code == 2, output
+        assert re.search(r"error: another run of tiny works on results: process \d+ on", output)
+        machines.preempt(machine)
+
+    run_and_lose(machines, preempt, tmp_path, *changes)
     rows = Store(tmp_path / "results").trials("tiny").to_pylist()
-    assert [(row["status"], row["steps"]) for row in rows] == [("completed", 1600)] * 2
+    assert [(row["status"], row["steps"]) for row in rows] == [("completed", 2400)] * 2

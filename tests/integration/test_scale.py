@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import yaml
 
 from benchmarks.simulation import drawn_curve
 from cosweep.definition.search_space import parse_sweep
@@ -86,7 +87,7 @@ def test_every_one_of_many_trials_ends_once_though_the_driver_is_killed(tmp_path
     assert told[-1]["trials"] == TRIALS
     assert "report.html" in told[-1]["files"]
 
-    store, sweep = Store(tmp_path / "results"), parse_sweep({"space": {"seed": {"grid": list(range(TRIALS))}}})
+    store, sweep = Store(tmp_path / "results"), parse_sweep(yaml.safe_load(DEFINITION))
     rows = store.trials("many").to_pylist()
     assert sorted(row["seed"] for row in rows) == list(range(TRIALS))
     assert {row["device"] for row in rows} == {"simulated"}
