@@ -53,6 +53,7 @@ def test_a_machine_that_is_preempted_is_no_fault_of_its_trial_and_a_second_drive
 ) -> None:
     """Saying so to Ray takes some seconds, and so does the second driver's start, so trials are long."""
     changes = ["--set", "trial.optimizer.epochs=600", "--set", "trial.probe.every=5", "--set", "space.seed.grid=[0]"]
+    changes += ["--set", "stop.co.after_steps=never"]
 
     def preempt(machine: subprocess.Popen[bytes]) -> None:
         code, output = run(tmp_path, "tiny.yaml", *changes, **machines.environment)
