@@ -16,7 +16,8 @@ from cosweep.seeding import derive_seed
 from cosweep.training.evaluation import Prober
 from cosweep.training.trainer import Trainer
 from tests.tiny import digits, tiny_spec, tiny_trainer
-from tests.training.test_loop import finished, register, stub_spec
+from tests.training.test_loop import finished
+from tests.training.test_replay import register, stub_spec
 
 EVERY_DIAGNOSTIC = [{"name": name, "examples": 8} for name in DIAGNOSTICS]
 
