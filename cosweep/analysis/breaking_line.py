@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +18,11 @@ MOST_POSITIONS = 16
 
 _LOG_RATIO = 20.0
 _FEWEST_TRIALS = 4
-_MESH_POINTS = 41
+MESH_POINTS = 41
 _POINTS_OF_ROW = 201
 _QUARTILES = (0.25, 0.5, 0.75)
 _RIDGE = 1000.0  # C of scikit-learn, the inverse of twice the ridge
-_MARGIN = 0.5
+MARGIN = 0.5
 _SURE = 50.0
 
 
@@ -152,8 +152,8 @@ def breaking_line(
     places = np.array(list(zip(*columns, strict=True)))
     fits = _fit(places, np.array(broken, dtype=bool), scales, resamples, seed)
     x_scale, y_scale = scales[0], scales[1] if len(scales) > 1 else None
-    mesh_x = x_scale.steps(_MESH_POINTS, _MARGIN)
-    mesh_y = np.zeros(1) if y_scale is None else y_scale.steps(_MESH_POINTS, _MARGIN)
+    mesh_x = x_scale.steps(MESH_POINTS, MARGIN)
+    mesh_y = np.zeros(1) if y_scale is None else y_scale.steps(MESH_POINTS, MARGIN)
     logits = fits.logits(mesh_x, mesh_y)
     return BreakingLine(
         x_scale,
@@ -162,7 +162,7 @@ def breaking_line(
         tuple(mesh_y.tolist()),
         _rows(expit(logits[0])),
         _rows((logits[1:] >= 0).mean(axis=0)),
-        tuple(crossing for row in _crossed_rows(y_scale, y) for crossing in _crossings(fits, x_scale, y_scale, row)),
+        tuple(crossing for row in crossed_rows(y_scale, y) for crossing in crossings(fits, x_scale, y_scale, row)),
     )
 
 
@@ -201,7 +201,7 @@ def _fit(places: Floats, broken: Bools, scales: list[Scale], resamples: int, see
     design, outcome = terms.fit_transform(pooled[:, :-1]), pooled[:, -1] > 0
     random = np.random.default_rng(seed)
     draws = random.multinomial(len(broken), counts / len(broken), size=resamples)
-    low, high = np.array([scale.steps(2, _MARGIN) for scale in scales]).T
+    low, high = np.array([scale.steps(2, MARGIN) for scale in scales]).T
     added = terms.transform(random.uniform(low, high, (resamples, len(scales))))
     coins = random.random(resamples) < 0.5
     with config_context(assume_finite=True, skip_parameter_validation=True):  # checks take half the time of small fits
@@ -236,7 +236,15 @@ def _regression(design: Floats, outcome: Bools, weights: NDArray[np.int64]) -> t
     return regression.coef_[0], float(regression.intercept_[0])
 
 
-def _crossed_rows(y_scale: Scale | None, y: Sequence[float] | None) -> list[float | None]:
+class Fits(Protocol):
+    """A fit to the trials, and others that it might have been."""
+
+    def logits(self, x: Floats, y: Floats) -> Floats:
+        """(1 + R, len(y), len(x)) on the mesh of these coordinates: what is positive where P(CO) is above 1/2."""
+
+
+def crossed_rows(y_scale: Scale | None, y: Sequence[float] | None) -> list[float | None]:
+    """Rows along which crossings are told: all of a grid, or the quartiles of the trials' values."""
     if y_scale is None or y is None:
         return [None]
     if y_scale.kind == "positions":
@@ -244,8 +252,8 @@ def _crossed_rows(y_scale: Scale | None, y: Sequence[float] | None) -> list[floa
     return [float(value) for value in np.quantile(y, _QUARTILES)]
 
 
-def _crossings(fits: _Fits, x_scale: Scale, y_scale: Scale | None, row: float | None) -> list[Crossing]:
-    """Those along one row, from left to right; at most one up and one down, since the logit is quadratic in x."""
+def crossings(fits: Fits, x_scale: Scale, y_scale: Scale | None, row: float | None) -> list[Crossing]:
+    """Crossings along one row, from left to right: the first up and the first down."""
     x = x_scale.steps(_POINTS_OF_ROW)
     height = 0.0 if y_scale is None or row is None else y_scale.to_position(row)
     logits = fits.logits(x, np.array([height]))[:, 0]

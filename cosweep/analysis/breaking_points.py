@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from statistics import median
 
+from cosweep.analysis.believed_line import believed_line
 from cosweep.analysis.breaking_line import BreakingLine, breaking_line
 from cosweep.analysis.columns import SweptColumn
 from cosweep.analysis.proportions import Interval, wilson
@@ -38,6 +39,7 @@ class Cell:
         co_step: Median breaking point of those, steps; None without any.
         robust_acc: Median final robust accuracy, fraction; None without trials.
         trial_ids: Of all of them.
+        shares: Of those that broke, the shares of the training after which they did; None is not known.
     """
 
     trials: int
@@ -46,6 +48,7 @@ class Cell:
     co_step: float | None
     robust_acc: float | None
     trial_ids: tuple[str, ...] = ()
+    shares: tuple[float | None, ...] = ()
 
     @property
     def probability(self) -> float:
@@ -74,6 +77,7 @@ class PhaseDiagram:
         where: What the other axes are, as people read it; empty if there are none.
         pooled: Other axes whose values are thrown together; never the seed.
         with_line: Whether a breaking line is to be sought; each takes some tenths of a second.
+        believed: Whether the line is the one that a boundary search believes in.
     """
 
     row_axis: str
@@ -84,6 +88,7 @@ class PhaseDiagram:
     where: str = ""
     pooled: tuple[str, ...] = ()
     with_line: bool = True
+    believed: bool = False
 
     @cached_property
     def lines(self) -> list[tuple[Value, BreakingLine]]:
@@ -113,11 +118,15 @@ class PhaseDiagram:
         x: list[float] = []
         y: list[float] = []
         broken: list[bool] = []
+        shares: list[float | None] = []
         for (row, column), cell in self.cells.items():
             if row in rows and is_number(column) and (is_number(row) or not across_rows):
                 x += [float(column or 0)] * cell.trials
                 y += [float(row or 0) if across_rows else 0.0] * cell.trials
                 broken += [True] * cell.broken + [False] * (cell.trials - cell.broken)
+                shares += [*cell.shares, *[None] * (cell.trials - len(cell.shares))]
+        if self.believed:
+            return believed_line(x, y if across_rows else None, broken, shares)
         return breaking_line(x, y if across_rows else None, broken)
 
     def crossing_rows(self) -> list[dict[str, Value]]:
@@ -145,7 +154,7 @@ class PhaseDiagram:
 
 
 def phase_diagrams(
-    trials: Iterable[Row], axes: Sequence[SweptColumn], row_axis: str, column_axis: str
+    trials: Iterable[Row], axes: Sequence[SweptColumn], row_axis: str, column_axis: str, *, believed: bool = False
 ) -> list[PhaseDiagram]:
     """A diagram for each place of the other axes; those that would make too many are pooled instead.
 
@@ -153,6 +162,7 @@ def phase_diagrams(
         trials: Rows of ``trials`` of one sweep; failed ones are passed over.
         axes: Of its space.
         row_axis, column_axis: The two to draw; row_axis may be empty.
+        believed: Whether lines are those that a boundary search believes in.
     """
     done = [t for t in trials if t["status"] != TrialStatus.FAILED]
     others = [axis for axis in axes if axis.name not in (row_axis, column_axis)]
@@ -163,19 +173,21 @@ def phase_diagrams(
         kept = []
     pooled = tuple(axis.name for axis in others if axis.name not in kept)
     return [
-        _diagram(members, row_axis, column_axis, place_text(kept, place), pooled)
+        _diagram(members, row_axis, column_axis, place_text(kept, place), pooled, believed=believed)
         for place, members in by_place(done, kept).items()
     ]
 
 
-def _diagram(trials: list[Row], row_axis: str, column_axis: str, where: str, pooled: tuple[str, ...]) -> PhaseDiagram:
+def _diagram(
+    trials: list[Row], row_axis: str, column_axis: str, where: str, pooled: tuple[str, ...], *, believed: bool
+) -> PhaseDiagram:
     groups: dict[tuple[Value, Value], list[Row]] = {}
     for trial in trials:
         place = (trial.get(row_axis) if row_axis else None, trial.get(column_axis))
         groups.setdefault(place, []).append(trial)
     rows, columns = sorted_values({row for row, _ in groups}), sorted_values({column for _, column in groups})
     cells = {place: _cell(members) for place, members in groups.items()}
-    return PhaseDiagram(row_axis, column_axis, rows, columns, cells, where, pooled)
+    return PhaseDiagram(row_axis, column_axis, rows, columns, cells, where, pooled, believed=believed)
 
 
 def _cell(trials: list[Row]) -> Cell:
@@ -189,7 +201,14 @@ def _cell(trials: list[Row]) -> Cell:
         co_step=median(steps) if steps else None,
         robust_acc=median(robust) if robust else None,
         trial_ids=tuple(t["trial_id"] for t in trials),
+        shares=tuple(_share(t) for t in said if t["co"]),
     )
+
+
+def _share(trial: Row) -> float | None:
+    """Share of the training after which a trial broke."""
+    step, total = trial["co_step"], trial.get("total_steps")
+    return step / total if step and total else None
 
 
 def phase_rows(diagram: PhaseDiagram) -> list[dict[str, Value]]:

@@ -128,9 +128,14 @@ class Findings:
         """P(CO) over the two axes that say most, one for each place of the others."""
         return self.diagrams_over(*default_axes(self.space)) if self.space else []
 
+    @property
+    def believed(self) -> bool:
+        """Whether the sweep is a boundary search, which has a belief of its own where training breaks."""
+        return bool(self.record.get("search", {}).get("kind") == "boundary")
+
     def diagrams_over(self, row_axis: str, column_axis: str) -> list[PhaseDiagram]:
         """P(CO) over two axes of the space, or one if ``row_axis`` is empty."""
-        return phase_diagrams(self.rows, self.space, row_axis, column_axis)
+        return phase_diagrams(self.rows, self.space, row_axis, column_axis, believed=self.believed)
 
     def axis_pairs(self) -> Iterator[tuple[str, str]]:
         """Axes to draw up and across: the default, any two numeric ones, each alone, numeric by categorical."""

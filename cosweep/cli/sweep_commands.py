@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
+from cosweep.errors import CosweepError
 from cosweep.wording import at_root, counted
 
 if TYPE_CHECKING:
@@ -115,6 +116,8 @@ def validate(
     from cosweep.sweep.validate import validate_sweep
 
     sweep = settled(load_sweep(file, overrides or ()))
+    if specs and sweep.adapts:
+        raise CosweepError(f"a {sweep.search.kind} search finds its trials as it runs; leave out --specs")
     for spec in sweep.trials if specs else ():
         console.print(json.dumps({"trial_id": spec.trial_id, **spec.flat()}), markup=False, soft_wrap=True)
     for name, text in () if specs else validate_sweep(sweep):

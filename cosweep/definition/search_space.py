@@ -7,7 +7,7 @@ import itertools
 import os
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ _MOST_FAULTY_POINTS = 20
 _MOST_ALTERNATIVES = 20_000
 _MOST_AXES = 100
 _MOST_GROUPS = 8
+_MOST_CORNERS = 256
 
 
 def load_sweep(path: Path, overrides: Iterable[str] = ()) -> Sweep:
@@ -99,7 +100,23 @@ def parse_sweep(raw: Mapping[str, Any], faults: Iterable[Fault] = ()) -> Sweep:
     def spec_at(point: Point) -> TrialSpec:
         return TrialSpec.from_dict(space.trial_at(base, point)[0])
 
-    return Sweep(name, found.specs, space.axes, points=found.points, notes=found.notes, spec_at=spec_at, **sections)
+    def point_of(spec: TrialSpec) -> Point | None:
+        point = {axis.path: space.value_in(axis, spec) for axis in space.axes}
+        try:
+            return point if spec_at(point).trial_id == spec.trial_id else None
+        except SpecError:
+            return None
+
+    return Sweep(
+        name,
+        found.specs,
+        space.axes,
+        points=found.points,
+        notes=found.notes,
+        spec_at=spec_at,
+        point_of=point_of,
+        **sections,
+    )
 
 
 def _base_trial(raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
@@ -183,6 +200,16 @@ class _Space:
         paths = [axis.path for axis in self.order if axis.path in values]
         return raw, [path for path in paths if not put(raw, path, copy.deepcopy(values[path]))]
 
+    def value_in(self, axis: Axis, spec: TrialSpec) -> Any:
+        """The value of an axis that a spec may have been made with: any of them, if the spec has no such place."""
+        try:
+            if axis.kind != "grid":
+                return _at(plain_data(spec, names_alone=False), axis.path)
+            there = (v for i, v in enumerate(axis.values) if _held(spec, axis.path, v) == self.held.get((axis.path, i)))
+            return next(there, axis.values[0])
+        except (KeyError, IndexError, TypeError, ValueError):
+            return axis.values[0]
+
     def value_faults(self, base: dict[str, Any], *, sound: bool) -> Iterator[Fault]:
         """Faults of each axis by itself: a path that the trial lacks, values that do not fit or stand there twice.
 
@@ -251,10 +278,14 @@ def _overwriting(outer: Axis, inner: Axis) -> Fault | None:
 
 def _held(spec: TrialSpec, path: str, value: Any) -> str:
     """Text of what a spec holds at a place, as far as the value that was put there states it."""
-    place: Any = plain_data(spec, names_alone=False)
+    return canonical_json(_as_stated(_at(plain_data(spec, names_alone=False), path), value))
+
+
+def _at(place: Any, path: str) -> Any:
+    """What plain data hold at a path."""
     for part in path.split("."):
         place = place[int(part)] if isinstance(place, list) else place[part]
-    return canonical_json(_as_stated(place, value))
+    return place
 
 
 def _as_stated(place: Any, value: Any) -> Any:
@@ -284,7 +315,8 @@ def _expand(base: dict[str, Any], space: _Space, search: SearchSpec) -> _Expansi
     unseen = dict(space.held) if search.kind == "grid" else {}
     points = 0
     strategy = STRATEGIES[search.kind](search, space.axes)
-    for point in strategy.plan() if isinstance(strategy, Planned) else ():
+    samples = None if isinstance(strategy, Planned) else list(_samples(space.axes))
+    for point in strategy.plan() if isinstance(strategy, Planned) else samples or ():
         points += 1
         values = {path: value for path, (_, value) in point.items()}
         raw, without = space.trial_at(base, values)
@@ -294,7 +326,7 @@ def _expand(base: dict[str, Any], space: _Space, search: SearchSpec) -> _Expansi
         except SpecError as error:
             at = ", ".join(f"{path}={clipped(str(value), 60)}" for path, value in values.items())
             faults |= {Fault(f"{_outer_path(f.path)} (at {at})", f.message): None for f in error.faults}
-            if len(faults) >= _MOST_FAULTY_POINTS:
+            if samples is None and len(faults) >= _MOST_FAULTY_POINTS:
                 break
             continue
         specs.setdefault(spec.trial_id, spec)
@@ -302,6 +334,9 @@ def _expand(base: dict[str, Any], space: _Space, search: SearchSpec) -> _Expansi
             wanted = unseen.get((path, index))
             if wanted and path not in without and _held(spec, path, value) == wanted:
                 del unseen[path, index]
+    partly = list(faults) if samples and specs else []
+    if partly:  # a search that adapts goes on elsewhere
+        faults = {}
     if not faults:  # by now no two axes should lead to one place; if they do, their values must not vanish
         what = "no trial has this value; another axis overwrites it"
         faults = {
@@ -316,7 +351,24 @@ def _expand(base: dict[str, Any], space: _Space, search: SearchSpec) -> _Expansi
         f"{path} has no place in {count:,} of {points:,} points, which count once without it"
         for path, count in lacking.items()
     ]
+    notes += [
+        f"no trial is possible everywhere, and none is asked for there: {fault}" for fault in partly[:_MOST_GROUPS]
+    ]
     return _Expansion(tuple(specs.values()), points, (*notes, *_differences(base, space)))
+
+
+def _samples(axes: Sequence[Axis]) -> Iterator[dict[str, tuple[int, Any]]]:
+    """Points at the corners of a space, and with each value of its grids; -1 numbers the ends of a distribution."""
+    ends = [
+        [(i if axis.kind == "grid" else -1, axis.values[i]) for i in dict.fromkeys((0, len(axis.values) - 1))]
+        for axis in axes
+    ]
+    paths = [axis.path for axis in axes]
+    for corner in itertools.islice(itertools.product(*ends), _MOST_CORNERS):
+        yield dict(zip(paths, corner, strict=True))
+    for number, axis in enumerate(axes):
+        for index, value in enumerate(axis.values[1:-1] if axis.kind == "grid" else (), start=1):
+            yield {**dict(zip(paths, (end[0] for end in ends), strict=True)), paths[number]: (index, value)}
 
 
 def _differences(base: dict[str, Any], space: _Space) -> Iterator[str]:

@@ -86,11 +86,13 @@ class Sweep:
 
     Attributes:
         name: Of the sweep, part of paths below the results root.
-        trials: Its distinct specs, in order of the space.
+        trials: Its distinct specs, in order of the space; if the search adapts, those at the ends and the values of
+            the axes, which stand for the others where a definition is checked.
         axes: What the space varies.
         points: How many points the space has, or the search drew; some may be the same spec.
         notes: What a reader of the definition may overlook.
-        spec_at: The spec at a point that the sweep's strategy asks for.
+        spec_at: The spec at a point that the sweep's strategy asks for; raises SpecError where there is none.
+        point_of: The point of the space that a spec is at; None if it is at none.
         source: Text of the definition's file; empty if it came from none.
         overrides: What ``--set`` changed in it, as ``path=value``.
         command: What runs the sweep again.
@@ -109,16 +111,27 @@ class Sweep:
     points: int = 0
     notes: tuple[str, ...] = ()
     spec_at: Callable[[Point], TrialSpec] = field(default=lambda point: TrialSpec(), repr=False, compare=False)
+    point_of: Callable[[TrialSpec], Point | None] = field(default=lambda spec: {}, repr=False, compare=False)
+
+    @property
+    def adapts(self) -> bool:
+        """Whether answers decide which trials the sweep has."""
+        return STRATEGIES[self.search.kind].adapts
+
+    @property
+    def most_trials(self) -> int:
+        """How many trials it has; at most, if the search adapts."""
+        return (self.search.trials or 0) if self.adapts else len(self.trials)
 
     def strategy(self) -> Strategy:
         """The strategy that searches the space, from its start."""
         return STRATEGIES[self.search.kind](self.search, self.axes)
 
     def record(self) -> dict[str, Any]:
-        """What was asked, as plain data for the results folder."""
+        """What was asked, as plain data for the results folder; without trials that only answers decide on."""
         return {
             "name": self.name,
-            "trial_ids": [spec.trial_id for spec in self.trials],
+            "trial_ids": [] if self.adapts else [spec.trial_id for spec in self.trials],
             "axes": self.varied_columns(),
             "space": {axis.path: {axis.kind: list(axis.values)} for axis in self.axes},
             "search": self.search.to_dict(),

@@ -22,6 +22,9 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "overrides": list,
     "finished": list,
     "command": str,
+    "waiting": list,
+    "most_trials": int,
+    "progress": str,
     "mlflow_uri": (str, type(None)),
 }
 

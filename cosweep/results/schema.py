@@ -77,6 +77,7 @@ TRIAL_COLUMNS = (
         for name, images in ABLATIONS.items()
     ),
     Column("steps", _INT, "steps", "optimisation steps done"),
+    Column("total_steps", _INT, "steps", "optimisation steps of the whole training; null in results of older versions"),
     Column("probes", _INT, "probes", "rows of curves that were written with it; null in results of older versions"),
     Column("train_seconds", _FLOAT, "seconds", "training"),
     Column("probe_seconds", _FLOAT, "seconds", "probes and replay"),

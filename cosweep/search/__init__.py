@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 from cosweep.errors import Fault, SpecError, unknown_name
 from cosweep.search.axes import Axis, Point, read_axes
-from cosweep.search.base import Answer, Planned, SearchSpec, Strategy
+from cosweep.search.base import Planned, SearchSpec, Strategy
+from cosweep.search.belief import Answer, Belief
+from cosweep.search.boundary import Boundary
 from cosweep.search.grid import Grid
 from cosweep.search.random import Random
 from cosweep.specs import build
 
-STRATEGIES: dict[str, type[Strategy]] = {"grid": Grid, "random": Random}
+STRATEGIES: dict[str, type[Strategy]] = {"grid": Grid, "random": Random, "boundary": Boundary}
 
 __all__ = [
     "STRATEGIES",
     "Answer",
     "Axis",
+    "Belief",
     "Planned",
     "Point",
     "SearchSpec",
@@ -50,7 +54,12 @@ def make_strategy(search: Mapping[str, Any], space: Mapping[str, Any]) -> Strate
 
 def strategy_faults(search: SearchSpec, axes: Sequence[Axis]) -> Iterator[Fault]:
     """Why there is no such strategy, or why it cannot search a space with these axes."""
-    if search.kind in STRATEGIES:
-        yield from STRATEGIES[search.kind].faults(search, axes)
-    else:
+    if search.kind not in STRATEGIES:
         yield Fault("search.kind", unknown_name("kind of search", search.kind, STRATEGIES))
+        return
+    strategy = STRATEGIES[search.kind]
+    for field in fields(search):
+        if field.name not in {"kind", "seed", *strategy.options} and getattr(search, field.name) != field.default:
+            owners = " or ".join(name for name, other in STRATEGIES.items() if field.name in other.options)
+            yield Fault(f"search.{field.name}", f"is of search.kind {owners}, not of {search.kind}; leave it out")
+    yield from strategy.faults(search, axes)

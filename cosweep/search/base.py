@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from cosweep.errors import Fault
-from cosweep.search.axes import MAX_POINTS, Axis, Point
-from cosweep.search.belief import p_co
+from cosweep.search.axes import MAX_POINTS, SEED, Axis, Point
+from cosweep.search.belief import Answer, Belief
 from cosweep.specs import Spec, number
 
 
@@ -23,29 +23,15 @@ class SearchSpec(Spec):
         trials: How many points are tried at most; a grid has its own number.
         seed: Of what the strategy draws.
         order: In which a grid asks: along its ``axes``, or at ``random``, so that a part of it is already a picture.
+        tolerance: A boundary search ends when the breaking line is known to this, in the unit of the first numeric
+            axis; null is when the budget is spent.
     """
 
     kind: str = "grid"
     trials: int | None = number(None, low=1, high=MAX_POINTS)
     seed: int = number(0, low=0)
     order: Literal["axes", "random"] = "axes"
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a trial at a point showed.
-
-    Attributes:
-        point: Where.
-        co: Whether it broke; None if it neither broke nor stayed healthy.
-        co_step: Its breaking point; None without one.
-        total_steps: Steps of the whole training.
-    """
-
-    point: Point
-    co: bool | None
-    co_step: int | None = None
-    total_steps: int | None = None
+    tolerance: float | None = number(None, above=0.0, pixels=True)
 
 
 class Strategy(ABC):
@@ -61,10 +47,14 @@ class Strategy(ABC):
 
     adapts: ClassVar[bool] = True
     """Whether answers change what it asks next, so that it is asked no sooner than need be."""
+    options: ClassVar[frozenset[str]] = frozenset()
+    """Options of the search that it has, besides ``kind`` and ``seed``."""
 
     def __init__(self, search: SearchSpec, axes: Sequence[Axis]) -> None:
         self.search, self.axes = search, tuple(axes)
         self._answers: dict[str, Answer] = {}
+        self._expected: set[str] = set()
+        self._withdrawn: set[str] = set()
 
     @classmethod
     def faults(cls, search: SearchSpec, axes: Sequence[Axis]) -> Iterator[Fault]:
@@ -94,6 +84,14 @@ class Strategy(ABC):
             raise ValueError(f"expected a point with {expected}; got {', '.join(point) or 'none'}")
         self._answers[key_of(point)] = Answer(dict(point), co, co_step, total_steps)
 
+    def expect(self, point: Mapping[str, Any]) -> None:
+        """Count a point as asked for, which an earlier run asked for and did not answer."""
+        self._expected.add(key_of(point))
+
+    def withdraw(self, point: Mapping[str, Any]) -> None:
+        """Take back a point that was asked for, since no trial is possible at its place, whatever the seed."""
+        self._withdrawn.add(place_of(point))
+
     @property
     @abstractmethod
     def done(self) -> bool:
@@ -104,10 +102,14 @@ class Strategy(ABC):
     def reason(self) -> str:
         """Why it will ask no more, in words; empty before that."""
 
+    @property
+    def progress(self) -> str:
+        """How far a search that adapts is, in words; empty where its number of trials says it."""
+        return ""
+
     def p_co(self, points: Sequence[Mapping[str, Any]]) -> list[float]:
         """What it believes of P(CO) over seeds at each of some points, in [0, 1]."""
-        told = [(answer.point, answer.co) for answer in self._answers.values() if answer.co is not None]
-        return p_co(self.axes, told, points)
+        return Belief(self.axes, list(self._answers.values())).p_co([dict(point) for point in points])
 
 
 class Planned(Strategy):
@@ -135,7 +137,8 @@ class Planned(Strategy):
 
     @property
     def done(self) -> bool:
-        while self._next is not None and key_of(self._next) in self._answers:  # by answers that were told unasked
+        known = self._answers.keys() | self._expected  # told and expected points need not have been asked for
+        while self._next is not None and key_of(self._next) in known:
             self._advance()
         return self._next is None
 
@@ -147,3 +150,8 @@ class Planned(Strategy):
 def key_of(point: Mapping[str, Any]) -> str:
     """Text that is the same for the same point."""
     return json.dumps(point, sort_keys=True)
+
+
+def place_of(point: Mapping[str, Any]) -> str:
+    """Text that is the same for points that differ in their seeds alone."""
+    return key_of({path: value for path, value in point.items() if path != SEED})

@@ -16,11 +16,15 @@ from cosweep.search.base import Planned, SearchSpec
 class Grid(Planned):
     """Asks for every point of the grid: the last axis changes fastest, or ``search.order`` is random."""
 
+    options = frozenset({"trials", "order"})
+
     @classmethod
     def faults(cls, search: SearchSpec, axes: Sequence[Axis]) -> Iterator[Fault]:
         for axis in axes:
             if axis.kind != "grid":
-                yield Fault(f"space.{axis.path}", f"{axis.kind} needs search.kind random; a grid search takes grid")
+                yield Fault(
+                    f"space.{axis.path}", f"{axis.kind} needs search.kind random or boundary; a grid search takes grid"
+                )
         count = math.prod(len(axis.values) for axis in axes)
         if count > MAX_POINTS:
             yield Fault("space", f"the grid has {count:,} points; at most {MAX_POINTS:,} are allowed")

@@ -15,12 +15,12 @@ from cosweep.wording import counted
 class Random(Planned):
     """Asks for ``search.trials`` points, each drawn from the axes' distributions."""
 
+    options = frozenset({"trials"})
+
     @classmethod
     def faults(cls, search: SearchSpec, axes: Sequence[Axis]) -> Iterator[Fault]:
         if search.trials is None:
             yield Fault("search.trials", "missing; say how many points a random search draws")
-        if search.order != "axes":
-            yield Fault("search.order", "is of a grid, and a random search has no other order; leave it out")
 
     def plan(self) -> Iterator[dict[str, tuple[int, Any]]]:
         rng = random.Random(self.search.seed)

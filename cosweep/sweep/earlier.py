@@ -18,6 +18,8 @@ _MEASURING = ("probe", "final", "stop")
 
 def why_not_counted(sweep: Sweep, store: Store) -> list[str]:
     """Sentences on finished trials of the sweep's name that differ from trials yet to run in their measuring alone."""
+    if sweep.adapts:  # what it will ask for is not known
+        return []
     asked = {spec.trial_id for spec in sweep.trials}
     table = store.trials(sweep.name).select(["trial_id", "status", "spec_json"])
     rows = [row for row in table.to_pylist() if row["status"] != TrialStatus.FAILED]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from cosweep.errors import SpecError, clipped
 from cosweep.search import Point, Strategy
 from cosweep.training import TrialSpec
 from cosweep.worker.events import Event
@@ -17,19 +19,45 @@ class Questions:
         strategy: Asks for points.
         spec_at: The spec at a point; several points may have the same.
         finished: Rows of the trials that ended well before, by id.
+        points: Those that these trials are at, by id, if the strategy is to be told of them first; what it has planned
+            it is told when it asks.
+        waiting: Points that an earlier run asked for and did not answer.
+        note: Says in words what a user should know.
+        changed: Is called when a trial was asked for, and when one was answered.
     """
 
     def __init__(
-        self, strategy: Strategy, spec_at: Callable[[Point], TrialSpec], finished: Mapping[str, Mapping[str, Any]]
+        self,
+        strategy: Strategy,
+        spec_at: Callable[[Point], TrialSpec],
+        finished: Mapping[str, Mapping[str, Any]],
+        points: Mapping[str, Point] | None = None,
+        waiting: Sequence[Point] = (),
+        note: Callable[[str], None] = lambda text: None,
+        changed: Callable[[], None] = lambda: None,
     ) -> None:
-        self._strategy, self._spec_at, self._finished = strategy, spec_at, finished
+        self.strategy = strategy
+        self._spec_at, self._finished, self._note = spec_at, finished, note
+        self._changed = changed
         self._points: dict[str, list[Point]] = {}
         self._ends: dict[str, Event] = {}
+        for trial_id, point in (points or {}).items():
+            self._points[trial_id] = [point]
+            self._tell(point, Event.of_row(finished[trial_id]))
+        self._first = deque(waiting)
+        for point in waiting:
+            strategy.expect(point)
 
     def next(self) -> TrialSpec | None:
         """The next spec; None while the strategy asks for none."""
-        while points := self._strategy.ask(1):
-            spec = self._spec_at(points[0])
+        while points := [self._first.popleft()] if self._first else self.strategy.ask(1):
+            try:
+                spec = self._spec_at(points[0])
+            except SpecError as error:
+                at = ", ".join(f"{path}={clipped(str(value), 60)}" for path, value in points[0].items())
+                self._note(f"no trial is possible at {at}, and none is asked for there: {error}")
+                self.strategy.withdraw(points[0])
+                continue
             asked = self._points.setdefault(spec.trial_id, [])
             asked.append(points[0])
             if spec.trial_id in self._finished:
@@ -37,24 +65,37 @@ class Questions:
             elif spec.trial_id in self._ends:
                 self._tell(points[0], self._ends[spec.trial_id])
             elif len(asked) == 1:
+                self._changed()
                 return spec
         return None
 
     @property
+    def waiting(self) -> list[Point]:
+        """Points that were asked for and have no answer, one for each trial."""
+        known = self._finished.keys() | self._ends.keys()
+        return [*(points[0] for trial_id, points in self._points.items() if trial_id not in known), *self._first]
+
+    @property
+    def ended(self) -> list[str]:
+        """Trials that were asked for or told, and have a row."""
+        return [trial_id for trial_id in self._points if trial_id in self._finished or trial_id in self._ends]
+
+    @property
     def adapt(self) -> bool:
         """Whether answers change what the strategy asks next."""
-        return self._strategy.adapts
+        return self.strategy.adapts
 
     @property
     def are_done(self) -> bool:
-        """Whether the strategy will ask no more."""
-        return self._strategy.done
+        """Whether no more will be asked for."""
+        return not self._first and self.strategy.done
 
     def answer(self, trial_id: str, end: Event) -> None:
         """Tell the strategy how a trial that it asked for ended."""
         self._ends[trial_id] = end
         for point in self._points.get(trial_id, ()):
             self._tell(point, end)
+        self._changed()
 
     def _tell(self, point: Point, end: Event) -> None:
-        self._strategy.tell(point, co=end.co, co_step=end.co_step, total_steps=end.total_steps)
+        self.strategy.tell(point, co=end.co, co_step=end.co_step, total_steps=end.total_steps)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,14 +33,14 @@ from cosweep.redaction import redacted
 from cosweep.report.files import report_files, write_report
 from cosweep.results.files import NoLocksError
 from cosweep.results.store import Store
+from cosweep.sweep.agenda import Agenda, finished_trials, refuse_other_data
 from cosweep.sweep.earlier import why_not_counted
 from cosweep.sweep.observers import Observer
 from cosweep.sweep.progress import ProgressDisplay, Tally, format_seconds
-from cosweep.sweep.questions import Questions
 from cosweep.sweep.queue import TrialQueue
 from cosweep.sweep.stops import Stops
 from cosweep.sweep.work import Work
-from cosweep.tracking.tracker import Tracker, tracking_uri, uri_to_keep
+from cosweep.tracking.tracker import Tracker, tracking_uri
 from cosweep.training import TrialRun, TrialSpec
 from cosweep.training.checks import Checker
 from cosweep.wording import at_root, counted
@@ -91,13 +91,6 @@ def load_datasets(specs: tuple[TrialSpec, ...], workers: int) -> dict[str, Datas
     return datasets
 
 
-def finished_trials(sweep: Sweep, store: Store) -> dict[str, dict[str, Any]]:
-    """Id and row of the sweep's trials that need not run again: all with a row but the failed."""
-    asked = {spec.trial_id for spec in sweep.trials}
-    rows = store.trials(sweep.name).select(["trial_id", "status", "state", "data_hash", "co", "co_step"]).to_pylist()
-    return {r["trial_id"]: r for r in rows if r["trial_id"] in asked and r["status"] != TrialStatus.FAILED}
-
-
 def run_sweep(
     sweep: Sweep,
     console: Console,
@@ -127,33 +120,27 @@ def run_sweep(
         hashes = {key: make_run.data_hash(dataset) for key, dataset in datasets.items()}
     for text in [text for dataset in datasets.values() for text in dataset.notes]:
         console.print(f"[yellow]note:[/] {escape(text)}", soft_wrap=True)
-    done = finished_trials(sweep, store)
-    refuse_other_data(sweep, done, hashes)
+    refuse_other_data(sweep, finished_trials(sweep, store), hashes)
     uri = tracking_uri(store, sweep.tracking.uri)
+    agenda = Agenda(sweep, store, uri, console)
     with ExitStack() as stack:
-        able = None if len(done) == len(sweep.trials) else _join_cluster(sweep, console, stack, wait=wait)
+        able = None if not agenda.left else _join_cluster(sweep, console, stack, wait=wait)
         store.create()
         still_in = _keep_others_out(sweep, store, console, stack)
-        done = finished_trials(sweep, store)  # by now, of all that another driver may have run
-        left = [spec for spec in sweep.trials if spec.trial_id not in done]
+        agenda = Agenda(sweep, store, uri, console)  # by now, of all that another driver may have run
         for note in why_not_counted(sweep, store):
             console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
-        if able is None or not left:
-            console.print(
-                f"{sweep.name}: all {counted(len(sweep.trials), 'trial is', 'trials are')} done already",
-                highlight=False,
-            )
-            watching = _begin(sweep, store, uri, done, observers)
-            remove_others(store, sweep.name, ())
+        if able is not None and agenda.left and cluster_address() is not None:
+            _check_machines(sweep, store, able, console)
+        remove_others(store, sweep.name, agenda.to_carry_on)
+        watching = _begin(agenda, uri, observers)
+        if able is None or not agenda.left:
+            console.print(f"{sweep.name}: {agenda.all_done}", highlight=False)
         else:
-            if cluster_address() is not None:
-                _check_machines(sweep, store, able, console)
-            remove_others(store, sweep.name, [spec.trial_id for spec in left])
-            watching = _begin(sweep, store, uri, done, observers)
             work = Work(sweep, store, datasets, hashes, make_run, places(sweep.resources, able), stops or Stops())
-            _run_trials(work, left, done, console, watching, still_in)
+            _run_trials(work, agenda, console, watching, still_in)
         with console.status("drawing the report"):
-            return _conclude(sweep, store, watching, uri, console)
+            return _conclude(agenda, watching, uri, console)
 
 
 def _keep_others_out(sweep: Sweep, store: Store, console: Console, stack: ExitStack) -> Callable[[], None]:
@@ -201,68 +188,47 @@ def _check_machines(sweep: Sweep, store: Store, able: list[Node], console: Conso
 
 
 def _run_trials(
-    work: Work,
-    left: list[TrialSpec],
-    done: Mapping[str, Mapping[str, Any]],
-    console: Console,
-    observers: Sequence[Observer],
-    still_in: Callable[[], None],
+    work: Work, agenda: Agenda, console: Console, observers: Sequence[Observer], still_in: Callable[[], None]
 ) -> None:
     """Have the trials run that are left, and show how it goes."""
     from cosweep.sweep.monitor import Monitor  # imports Ray, which reads settings that connected() makes
     from cosweep.sweep.tune import run_trials
 
-    total = len(work.sweep.trials)
-    at_once = f"{min(work.at_once, len(left))} at once" if work.at_once else "as machines come"
+    done, total = len(agenda.done), work.sweep.most_trials
+    at_once = f"{min(work.at_once, agenda.left)} at once" if work.at_once else "as machines come"
+    most = "at most " if work.sweep.adapts else ""
+    told = f"{most}{counted(total, 'trial')}, {done} done before, {most}{agenda.left} to run, {at_once}"
     console.print(
-        f"{work.sweep.name}: {counted(total, 'trial')}, {len(done)} done before, {len(left)} to run, {at_once}",
+        f"{work.sweep.name}: {told}",
         highlight=False,
     )
-    broken = sum(bool(row["co"]) for row in done.values())
-    tally = Tally(total=total, done=len(done), earlier=len(done), broken=broken)
-    queue = TrialQueue(Questions(work.sweep.strategy(), work.sweep.spec_at, done))
+    broken = sum(bool(row["co"]) for row in agenda.done.values())
+    tally = Tally(total=total, done=done, earlier=done, broken=broken)
+    queue = TrialQueue(agenda.questions)
     monitor = Monitor(
         ProgressDisplay(tally, console), queue, work.store, work.sweep, work.hashes, observers, work.stops
     )
     seconds = run_trials(work, queue, monitor, still_in)
     console.print(f"trials ended after {format_seconds(seconds)}", highlight=False)
+    if reason := agenda.reason:
+        console.print(f"the search ended: {escape(reason)}", highlight=False, soft_wrap=True)
 
 
-def _begin(
-    sweep: Sweep, store: Store, uri: str | None, done: Collection[str], others: Sequence[Observer]
-) -> list[Observer]:
+def _begin(agenda: Agenda, uri: str | None, others: Sequence[Observer]) -> list[Observer]:
     """Keep what is asked, and tell all observers, MLflow's first, which trials are done."""
-    _keep_record(sweep, store, uri, done)
-    observers = [*([] if uri is None else [Tracker(store, sweep.name, uri)]), *others]
+    agenda.keep()
+    observers = [*([] if uri is None else [Tracker(agenda.store, agenda.sweep.name, uri)]), *others]
     for observer in observers:
-        observer.catch_up(done)
+        observer.catch_up(agenda.done)
     return observers
 
 
-def _keep_record(sweep: Sweep, store: Store, uri: str | None, finished: Collection[str]) -> None:
-    """Keep what is asked, and which of its trials have finished, so that it is told if their rows vanish."""
-    more = {"mlflow_uri": uri_to_keep(store, uri), "finished": sorted(finished)}
-    store.write_sweep(sweep.name, sweep.record() | more)
-
-
-def refuse_other_data(sweep: Sweep, done: Mapping[str, Mapping[str, Any]], hashes: Mapping[str, str]) -> None:
-    """Finished trials of the same spec must have seen the same images."""
-    for spec in sweep.trials:
-        row, now = done.get(spec.trial_id), hashes[spec.data.load_key]
-        before = row["data_hash"] if row else now
-        if before != now:
-            raise CosweepError(
-                f"trial {spec.trial_id} of sweep {sweep.name} was run on other images (fingerprint {before}; "
-                f"the data source now has {now}); use another name or results.root"
-            )
-
-
-def _conclude(sweep: Sweep, store: Store, observers: Sequence[Observer], uri: str | None, console: Console) -> Outcome:
-    report = make_findings(store, sweep.name, sweep.record())
+def _conclude(agenda: Agenda, observers: Sequence[Observer], uri: str | None, console: Console) -> Outcome:
+    sweep, store = agenda.sweep, agenda.store
+    report = make_findings(store, sweep.name, agenda.record())
     files = report_files(report)
     try:
-        finished = [row["trial_id"] for row in report.rows if row["status"] != TrialStatus.FAILED]
-        _keep_record(sweep, store, uri, finished)
+        agenda.keep([row["trial_id"] for row in report.rows if row["status"] != TrialStatus.FAILED])
         write_report(store, report, files)
     except (OSError, CosweepError) as error:  # all trials have their rows; what they say is still to be shown
         console.print(
@@ -271,12 +237,10 @@ def _conclude(sweep: Sweep, store: Store, observers: Sequence[Observer], uri: st
             soft_wrap=True,
         )
     unlogged = sum(observer.finish(report, files, _PATIENCE_SECONDS) for observer in observers)
-    asked = {spec.trial_id for spec in sweep.trials}
-    rows = [row for row in report.trials.to_pylist() if row["trial_id"] in asked]
     return Outcome(
         report=report,
-        failed=[row for row in rows if row["status"] == TrialStatus.FAILED],
-        missing=len(asked) - len(rows),
+        failed=report.failed,
+        missing=agenda.missing(report.trials.num_rows),
         unlogged=unlogged,
         unlogged_reason=next((observer.problem for observer in observers if observer.problem), ""),
         mlflow_uri=None if uri is None else redacted(uri),

@@ -28,6 +28,7 @@ class SweepState:
         rows: Those that ended, as rows of ``trials``.
         pulse: What the driver last said: ``at``, and ``running``, trial to fraction done; empty if it never did.
         coverage: What of the definition is missing, and what is there besides; None is not known.
+        progress: What a search that adapts has found out; empty of others.
     """
 
     name: str
@@ -35,6 +36,7 @@ class SweepState:
     rows: list[dict[str, Any]]
     pulse: dict[str, Any]
     coverage: Coverage | None = None
+    progress: str = ""
 
     @classmethod
     def of(cls, store: Store, name: str) -> SweepState:
@@ -45,7 +47,9 @@ class SweepState:
         """
         record = store.sweep_record(name)
         trials, coverage = covered(store, name, record)
-        return cls(name, len(record["trial_ids"]), trials.to_pylist(), store.pulse(name), coverage)
+        asked = record.get("most_trials", len(record["trial_ids"]))
+        progress = record.get("progress", "")
+        return cls(name, asked, trials.to_pylist(), store.pulse(name), coverage, progress)
 
     @property
     def good(self) -> list[dict[str, Any]]:
@@ -55,9 +59,14 @@ class SweepState:
     @property
     def notes(self) -> list[str]:
         """Which trials are missing, and what the counts leave out."""
+        progress = [f"{self.name}: {self.progress}"] if self.progress else []
         if self.coverage is None:
-            return []
-        return [*self.coverage.missing_notes(), *(f"{self.name}: {note}" for note in self.coverage.earlier_notes())]
+            return progress
+        return [
+            *progress,
+            *self.coverage.missing_notes(),
+            *(f"{self.name}: {note}" for note in self.coverage.earlier_notes()),
+        ]
 
     @property
     def left(self) -> int:

@@ -18,6 +18,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
+from cosweep.cluster.machines import cluster_address
 from cosweep.cluster.ray_private import all_losses_known, keep_keys_out_of_logs
 from cosweep.cluster.scratch import scratch_folder
 from cosweep.errors import CosweepError
@@ -136,7 +137,9 @@ def _setting(work: Work) -> Setting:
 
 
 def _tune(setting: Setting, queue: TrialQueue, monitor: Monitor, at_once: int) -> None:
-    waiting = max(at_once, _PLACES_OF_A_GROWING_CLUSTER if queue.adapts else _MOST_WAITING)
+    waiting = max(at_once, _MOST_WAITING)
+    if queue.adapts:  # the later a question comes, the more answers it knows
+        waiting = 1 if cluster_address() is None else _PLACES_OF_A_GROWING_CLUSTER
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(waiting)
     keep_keys_out_of_logs()
     with all_losses_known(), scratch_folder() as scratch:

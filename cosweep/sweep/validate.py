@@ -26,9 +26,10 @@ from cosweep.data.batches import DeviceData
 from cosweep.definition.sweep import Sweep
 from cosweep.results.store import Store
 from cosweep.specs import canonical_json
+from cosweep.sweep.agenda import finished_trials, refuse_other_data
 from cosweep.sweep.earlier import why_not_counted
 from cosweep.sweep.progress import format_seconds
-from cosweep.sweep.run import finished_trials, load_datasets, refuse_other_data
+from cosweep.sweep.run import load_datasets
 from cosweep.training import TrialSpec
 from cosweep.training.examples import Examples
 from cosweep.training.trainer import Trainer
@@ -50,7 +51,7 @@ def validate_sweep(sweep: Sweep) -> Iterator[tuple[str, str]]:
     datasets = load_datasets(sweep.trials, sweep.resources.workers)
     done = finished_trials(sweep, store)
     refuse_other_data(sweep, done, {key: dataset.fingerprint() for key, dataset in datasets.items()})
-    left = [spec for spec in sweep.trials if spec.trial_id not in done]
+    left = [spec for spec in sweep.trials if sweep.adapts or spec.trial_id not in done]
     axes = ", ".join(f"{a.path} ({len(a.values) if a.kind == 'grid' else a.kind})" for a in sweep.axes)
     yield "sweep", f"{sweep.name}: {axes or 'one point'}"
     for column, values in varied_values(sweep.trials):
@@ -58,7 +59,13 @@ def validate_sweep(sweep: Sweep) -> Iterator[tuple[str, str]]:
     for note in (*sweep.notes, *why_not_counted(sweep, store)):
         yield "note", note
     points = f" from {sweep.points:,} points" if sweep.points > len(sweep.trials) else ""
-    yield "trials", f"{len(sweep.trials)}{points}, of which {len(done)} are done and {len(left)} left"
+    if sweep.adapts:
+        count = max(sweep.most_trials - len(done), 0)
+        told = f"at most {sweep.most_trials} of a {sweep.search.kind} search, of which {len(done)} are done"
+        yield "trials", f"{told}; {len(sweep.trials)} at the ends and values of its axes were checked"
+    else:
+        count = len(left)
+        yield "trials", f"{len(sweep.trials)}{points}, of which {len(done)} are done and {len(left)} left"
     yield from _images(sweep.trials, datasets)
     nodes = _nodes()
     at_once = places(sweep.resources, nodes) if cluster_address() else concurrent_trials(sweep.resources, nodes)
@@ -69,12 +76,13 @@ def validate_sweep(sweep: Sweep) -> Iterator[tuple[str, str]]:
         f"{f'{workers} workers of ' if workers > 1 else ''}{processors(sweep.resources.cpu, sweep.resources.gpu)} a "
         f"trial; {counted(len(nodes), 'machine')}, {at_once} at once{more}",
     )
-    seconds = training_seconds(left, datasets)
-    hours = seconds / max(min(at_once, len(left)), 1)
+    seconds = training_seconds(left, datasets) * (count / max(len(left), 1))
+    hours = seconds / max(min(at_once, count), 1)
+    at_most = "at most " if sweep.adapts else ""
     yield (
         "cost",
-        f"about {format_seconds(seconds)} of training on this machine's CPU, {format_seconds(hours)} with {at_once} at "
-        "once; probes and the final evaluation come on top, early stops come off",
+        f"{at_most}about {format_seconds(seconds)} of training on this machine's CPU, {format_seconds(hours)} with "
+        f"{at_once} at once; probes and the final evaluation come on top, early stops come off",
     )
 
 

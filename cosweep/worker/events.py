@@ -63,7 +63,13 @@ class Event:
     def of_row(cls, row: Mapping[str, Any]) -> Event:
         """The end of a trial, from its row of ``trials``."""
         state = None if row["state"] is None else TrialState(row["state"])
-        return cls(Phase.ENDED, state=state, co_step=row["co_step"], status=TrialStatus(row["status"]))
+        return cls(
+            Phase.ENDED,
+            state=state,
+            co_step=row["co_step"],
+            total_steps=row["total_steps"],
+            status=TrialStatus(row["status"]),
+        )
 
     @property
     def co(self) -> bool | None:

@@ -37,6 +37,7 @@ def finished_row(run: TrialRun, data_hash: str, started_at: datetime) -> Row:
         **{f"robust_acc_on_{name}": found.robust_acc for name, found in run.final.items()},
         **(asdict(run.examples) if run.examples else {f.name: None for f in fields(Examples)}),
         "steps": run.steps,
+        "total_steps": run.total_steps,
         "box_low": run.box.low if run.box else None,
         "box_high": run.box.high if run.box else None,
         **vars(run.timings),

@@ -38,6 +38,7 @@ def trial_row(trial_id: str, **values: object) -> dict[str, object]:
         "robust_acc": 0.4,
         "robust_attack": "pgd-50-10",
         "steps": 46,
+        "total_steps": 46,
         "wall_seconds": 10.0,
         "error": "",
         "spec_json": "{}",

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
+import numpy as np
 import pytest
 
-from cosweep.search import Axis
-from cosweep.search.belief import p_co
+from cosweep.search import Answer, Axis, Belief, Point
 
 X = Axis("interventions.0.beta", "uniform", (0.0, 1.0))
 SEEDS = Axis("seed", "int", (0, 99))
 METHOD = Axis("method.name", "grid", ("fgsm", "n_fgsm"))
+
+
+def p_co(axes: Sequence[Axis], told: Sequence[tuple[Point, bool]], points: Sequence[Point]) -> list[float]:
+    return Belief(axes, [Answer(point, co) for point, co in told]).p_co(points)
 
 
 def at(x: float, seed: int = 0, method: str = "fgsm") -> dict[str, object]:
@@ -65,3 +72,41 @@ def test_fractions_of_grey_levels_are_numbers() -> None:
     answers: list[tuple[dict[str, object], bool]] = [({axis.path: "8/255"}, False), ({axis.path: 64 / 255}, True)]
     low, high = p_co((axis,), answers, [{axis.path: 8 / 255}, {axis.path: "64/255"}])
     assert low < 0.5 < high
+
+
+def test_when_training_breaks_says_how_far_the_line_is() -> None:
+    def told(share: float) -> float:
+        answers = [Answer(at(0.0, seed), True, round(1000 * share), 1000) for seed in range(3)]
+        answers += [Answer(at(1.0, seed), False, None, 1000) for seed in range(3)]
+        return Belief(AXES, answers).p_co([at(0.55)])[0]
+
+    assert told(0.1) > told(0.8) + 0.1
+
+
+@pytest.mark.parametrize("noise", [0.1, 0.3])
+def test_a_time_to_the_breaking_point_with_noise_is_found_again(noise: float) -> None:
+    """Times are log-normal around 2.5 (x - 0.4); what is beyond the training's end is censored."""
+    rng = np.random.default_rng(0)
+    answers = []
+    for seed in range(200):
+        x = float(rng.uniform())
+        time = 2.5 * (x - 0.4) + noise * float(rng.normal())
+        answers.append(Answer(at(x, seed), time < 0, round(1e6 * math.exp(time)) if time < 0 else None, 10**6))
+    belief = Belief(AXES, answers)
+    places = [at(x) for x in (0.1, 0.2, 0.3, 0.4)]
+    mean, variance = belief.latent(places)
+    assert mean == pytest.approx([-0.75, -0.5, -0.25, 0.0], abs=0.1)
+    assert (variance**0.5).max() < 0.1
+    assert belief.smoothness.noise == pytest.approx(noise, rel=0.6)
+
+
+def test_hundreds_of_answers_close_together_do_not_upset_it() -> None:
+    answers = [Answer(at(0.5 + seed / 10000, seed), seed % 4 == 0) for seed in range(300)]
+    assert Belief(AXES, answers).p_co([at(0.515)])[0] == pytest.approx(0.25, abs=0.03)
+
+
+def test_of_too_many_answers_a_sample_is_used() -> None:
+    answers = [Answer(at(i / 4000, i), i < 2000) for i in range(4000)]
+    below, above = Belief(AXES, answers).p_co([at(0.4), at(0.6)])
+    assert below > 0.95
+    assert above < 0.05

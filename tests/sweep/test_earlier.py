@@ -13,6 +13,7 @@ from cosweep.definition.search_space import parse_sweep
 from cosweep.definition.sweep import Sweep
 from cosweep.results.store import Store
 from cosweep.specs import canonical_json
+from cosweep.sweep.agenda import Agenda
 from cosweep.sweep.earlier import why_not_counted
 from cosweep.sweep.run import _begin, _conclude
 from cosweep.training import TrialSpec
@@ -84,10 +85,12 @@ def test_a_run_keeps_which_trials_have_finished(store: Store, monkeypatch: pytes
     monkeypatch.setattr("cosweep.sweep.run.report_files", lambda findings: {})
     sweep = sweep_of()
     first, second, third = (spec.trial_id for spec in sweep.trials)
-    _begin(sweep, store, None, {first: {}}, ())
-    assert store.sweep_record("s")["finished"] == [first]
-    write(store, sweep.trials[2:], status="failed", state=None, co=None)
     console = Console(file=io.StringIO())
-    outcome = _conclude(sweep, store, (), None, console)
+    write(store, sweep.trials[1:], status="failed", state=None, co=None)
+    agenda = Agenda(sweep, store, None, console)
+    _begin(agenda, None, ())
+    assert store.sweep_record("s")["finished"] == [first]
+    write(store, sweep.trials[1:2])
+    outcome = _conclude(agenda, (), None, console)
     assert store.sweep_record("s")["finished"] == sorted([first, second])
     assert [row["trial_id"] for row in outcome.failed] == [third]

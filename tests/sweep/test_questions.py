@@ -43,12 +43,12 @@ def test_the_answer_of_a_trial_reaches_the_strategy() -> None:
 
 
 def test_a_trial_that_has_ended_before_is_told_and_not_asked_for() -> None:
-    row = {"state": "healthy", "co_step": None, "status": "completed"}
+    row = {"state": "healthy", "co_step": None, "total_steps": 575, "status": "completed"}
     asked, told = questions(3, 4, finished={spec_at({"seed": 3}).trial_id: row})
     spec = asked.next()
     assert spec is not None
     assert spec.seed == 4
-    assert told == [{"seed": 3, "co": False, "co_step": None, "total_steps": None}]
+    assert told == [{"seed": 3, "co": False, "co_step": None, "total_steps": 575}]
 
 
 def test_points_with_the_same_spec_are_one_trial_and_all_get_its_answer() -> None:
