@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,32 +70,6 @@ class Workers:
 
 
 ALONE = Workers()
-
-
-class RowGenerator(torch.Generator):
-    """Generator of one worker: :func:`draw` gives it its rows of what a lone worker would draw for all rows."""
-
-    rows: slice
-    total: int
-
-    @classmethod
-    def of(cls, workers: Workers, total: int, rng: torch.Generator) -> torch.Generator:
-        """The generator for this worker's rows of so many; a lone worker's is ``rng`` itself."""
-        if workers.count == 1:
-            return rng
-        part = cls()
-        part.set_state(rng.get_state())
-        part.rows, part.total = workers.rows(total), total
-        return part
-
-
-def draw(distribution: Any, shape: Sequence[int], rng: torch.Generator) -> Tensor:
-    """Numbers (N, ...) by ``torch.rand`` or its like, on the CPU; the same for an example whoever has its row."""
-    if not isinstance(rng, RowGenerator):
-        drawn: Tensor = distribution(tuple(shape), generator=rng)
-        return drawn
-    whole: Tensor = distribution((rng.total, *shape[1:]), generator=rng)
-    return whole[rng.rows]
 
 
 class _Sum(torch.autograd.Function):

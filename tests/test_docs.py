@@ -20,6 +20,7 @@ from cosweep.diagnostics import DIAGNOSTICS
 from cosweep.methods import METHODS, Batch
 from cosweep.models import MODELS
 from cosweep.search import STRATEGIES
+from cosweep.seeding import RandomStream
 from cosweep.training import run_trial
 from tests.tiny import UNIT_BOX, batch, convolutional_model, digits
 
@@ -146,7 +147,7 @@ def test_the_method_of_the_page_trains_as_its_yaml_says(tmp_path: Path, monkeypa
     monkeypatch.setitem(METHODS, "r_fgsm", module.RFGSM)
     method = METHODS["r_fgsm"](epsilon=0.1)
     x, y = batch(16)
-    step = Batch(x, y, UNIT_BOX, torch.Generator().manual_seed(0), torch.arange(16))
+    step = Batch(x, y, UNIT_BOX, RandomStream(0), torch.arange(16))
     delta = method.perturb(convolutional_model(), step)
     assert 0.09 < delta.abs().max() <= method.bound + 1e-6
     (tmp_path / "sweep.yaml").write_text(

@@ -13,7 +13,7 @@ from cosweep.attacks.pgd import correct, pgd_alpha, withstands_pgd
 from cosweep.attacks.projection import Norm
 from cosweep.attacks.threat_model import ThreatModel
 from cosweep.errors import CosweepError
-from cosweep.seeding import generator
+from cosweep.seeding import RandomStream
 from cosweep.units import Box
 
 _STEPS = 100
@@ -117,7 +117,7 @@ def withstands_autoattack(
             alpha=pgd_alpha(threat.epsilon, _STEPS),
             steps=_STEPS,
             restarts=1,
-            rng=generator(seed, "pgd"),
+            rng=RandomStream(seed, "pgd"),
         )
     return standing
 

@@ -16,12 +16,13 @@ from cosweep.attacks.gradients import (
 from cosweep.attacks.projection import clip_box, uniform_in_ball
 from cosweep.attacks.single_step import single_step, step
 from cosweep.attacks.threat_model import ThreatModel
+from cosweep.seeding import RandomStream
 
 _ROWS = 512
 """Images a batch from which on more take proportionally longer, on a CPU; a GPU takes more."""
 
 
-def random_start(x: Tensor, threat: ThreatModel, rng: torch.Generator) -> Tensor:
+def random_start(x: Tensor, threat: ThreatModel, rng: RandomStream) -> Tensor:
     """Uniform perturbation in the ball, clipped to the box."""
     return clip_box(uniform_in_ball(x, threat.epsilon, rng, threat.norm), x, threat.box)
 
@@ -43,7 +44,7 @@ def pgd(
     *,
     alpha: float,
     steps: int,
-    rng: torch.Generator,
+    rng: RandomStream,
     start: Tensor | None = None,
     gradient_of: InputGradient = input_gradient,
 ) -> Tensor:
@@ -63,7 +64,7 @@ def withstands_pgd(
     alpha: float,
     steps: int,
     restarts: int,
-    rng: torch.Generator,
+    rng: RandomStream,
 ) -> Tensor:
     """Which examples (N,) no iterate of any restart turns wrong, clean image included.
 

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from cosweep.parallel import draw
+from cosweep.seeding import RandomStream
 from cosweep.units import Box
 
 Norm = Literal["linf", "l2"]
@@ -42,19 +42,21 @@ def steepest(gradient: Tensor, norm: Norm) -> Tensor:
     return scaled / lengths(scaled).clamp_min(1e-12)
 
 
-def uniform_like(x: Tensor, radius: float, rng: torch.Generator) -> Tensor:
-    """Noise of the shape of ``x``, uniform in [-radius, radius], drawn on the CPU."""
-    return (draw(torch.rand, x.shape, rng) * (2 * radius) - radius).to(x.device)
+def uniform_like(x: Tensor, radius: float, rng: RandomStream) -> Tensor:
+    """Noise of the shape of ``x``, uniform in [-radius, radius]; the same bits on every device."""
+    return rng.symmetric(x.shape, x, radius)
 
 
-def uniform_in_ball(x: Tensor, radius: float, rng: torch.Generator, norm: Norm = "linf") -> Tensor:
-    """Noise of the shape of ``x`` (N, ...), uniform in the ball around zero, drawn on the CPU."""
+def uniform_in_ball(x: Tensor, radius: float, rng: RandomStream, norm: Norm = "linf") -> Tensor:
+    """Noise of the shape of ``x`` (N, ...), uniform in the ball around zero.
+
+    In l2 it is the same on every device up to rounding: lengths are sums, and devices add up in different orders.
+    """
     if norm == "linf":
         return uniform_like(x, radius, rng)
-    direction = draw(torch.randn, x.shape, rng)
-    share = draw(torch.rand, x.shape[:1], rng) ** (1 / x.shape[1:].numel())
-    direction = direction / lengths(direction) * share.view(-1, *[1] * (x.dim() - 1))
-    return (direction * radius).to(x.device)
+    direction = rng.normal(x.shape, x)
+    share = rng.uniform(x.shape[:1], x) ** (1 / x.shape[1:].numel())
+    return direction / lengths(direction) * (radius * share).view(-1, *[1] * (x.dim() - 1))
 
 
 def lengths(delta: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from cosweep.data.dataset import Dataset
 from cosweep.data.interventions import ImageSet, Intervention
 from cosweep.data.sources import Source
 from cosweep.metrics import Ablation
-from cosweep.seeding import generator
+from cosweep.seeding import RandomStream, generator
 from cosweep.units import Box
 
 _CROP_PADDING = 4
@@ -67,7 +67,7 @@ class DeviceData:
         """Augmented, intervened images (N, C, H, W) and labels (N,) at ``index``."""
         x, y = self.x_train[index], self.y_train[index]
         if self.augment != "none":
-            x = _augment(x, generator(self.seed, "augment", step), self.augment)
+            x = _augment(x, RandomStream(self.seed, "augment", step), self.augment)
         # Test examples have the first numbers, so that theirs do not change with how many are trained on.
         return self.intervene(x, y, index + len(self.y_test)), y
 
@@ -124,18 +124,18 @@ def _images(pixels: NDArray[np.uint8], max_value: int, device: torch.device) -> 
     return images.copy_(torch.tensor(pixels)) / max_value
 
 
-def _augment(x: Tensor, rng: torch.Generator, augment: str) -> Tensor:
+def _augment(x: Tensor, rng: RandomStream, augment: str) -> Tensor:
     """Random horizontal flips, shifts by up to four pixels with zero padding, or both."""
     n, _, height, width = x.shape
+    flip, top, left = rng.uniform((n, 3), x).unbind(1)
     if "flip" in augment:
-        flips = torch.randint(2, (n,), generator=rng).bool().to(x.device)
-        x = torch.where(flips[:, None, None, None], x.flip(-1), x)
+        x = torch.where(flip.view(-1, 1, 1, 1) < 0.5, x.flip(-1), x)
     if "crop" not in augment:
         return x
     pad = _CROP_PADDING
     padded = torch.nn.functional.pad(x, (pad, pad, pad, pad))
-    top, left = torch.randint(2 * pad + 1, (2, n), generator=rng).to(x.device)
-    rows = top[:, None] + torch.arange(height, device=x.device)
-    columns = left[:, None] + torch.arange(width, device=x.device)
+    shifts = 2 * pad + 1
+    rows = (shifts * top).long()[:, None] + torch.arange(height, device=x.device)
+    columns = (shifts * left).long()[:, None] + torch.arange(width, device=x.device)
     picked = padded[torch.arange(n, device=x.device)[:, None, None], :, rows[:, :, None], columns[:, None, :]]
     return picked.permute(0, 3, 1, 2).contiguous()

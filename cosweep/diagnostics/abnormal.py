@@ -11,7 +11,7 @@ from torch.nn import functional
 from cosweep.attacks import random_start, single_step
 from cosweep.diagnostics.base import Diagnostic, Measured, View
 from cosweep.metrics import Measurement
-from cosweep.seeding import generator
+from cosweep.seeding import RandomStream
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class Abnormal(Diagnostic):
     @torch.no_grad()
     def measure(self, view: View) -> Measured:
         model, x, y, threat = view.model, view.x, view.y, view.threat
-        eta = random_start(x, threat, generator(view.seed, "abnormal"))
+        eta = random_start(x, threat, RandomStream(view.seed, "abnormal"))
         delta = single_step(model, x, y, threat, alpha=1.25 * threat.epsilon, start=eta)
         before, after = (functional.cross_entropy(model(x + d), y, reduction="none") for d in (eta, delta))
         return {"abnormal_share": (before > after).double().mean().item()}

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from cosweep.attacks import ThreatModel, fgsm, measuring_gradient, pgd, pgd_alpha
 from cosweep.metrics import Measurement
-from cosweep.seeding import generator
+from cosweep.seeding import RandomStream
 from cosweep.specs import Component, number
 
 Measured = Mapping[str, float | list[float]]
@@ -52,7 +52,7 @@ class View:
             self.threat,
             alpha=pgd_alpha(self.threat.epsilon, self.pgd_steps),
             steps=self.pgd_steps,
-            rng=generator(self.seed, "delta"),
+            rng=RandomStream(self.seed, "delta"),
             gradient_of=measuring_gradient,
         )
 

@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from cosweep.diagnostics.base import Diagnostic, Measured, View
 from cosweep.metrics import Measurement
-from cosweep.seeding import generator
+from cosweep.seeding import RandomStream
 from cosweep.specs import number
 
 _RELUS = (functional.relu, functional.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_)
@@ -70,7 +70,7 @@ class Curvature(Diagnostic):
 
         if not gradient.requires_grad:  # a loss that is linear in x
             return {"curvature": 0.0}
-        start = torch.randn(x.shape, generator=generator(view.seed, "curvature")).to(x.device)
+        start = RandomStream(view.seed, "curvature").normal(x.shape, x)
         return {"curvature": largest_eigenvalues(product, start, self.iterations).mean().item()}
 
 

@@ -16,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from cosweep.attacks import Norm, ThreatModel, gradient_and_logits
 from cosweep.errors import Fault
 from cosweep.parallel import ALONE, Workers
+from cosweep.seeding import RandomStream
 from cosweep.specs import Component, number, pixel_fault, radius
 from cosweep.units import Box
 
@@ -30,7 +31,7 @@ class Batch:
         x: (N, C, H, W) intervened images.
         y: (N,) labels.
         box: Range of valid pixels.
-        rng: CPU generator of this step; all randomness comes from it.
+        rng: Random numbers of this step; all randomness comes from it.
         example: (N,) numbers of the training examples, from 0.
         memory: Tensors that the method keeps between steps, by name.
         done: Fraction of the training's steps that are done.
@@ -42,7 +43,7 @@ class Batch:
     x: Tensor
     y: Tensor
     box: Box
-    rng: torch.Generator
+    rng: RandomStream
     example: Tensor
     memory: Memory = field(default_factory=dict)
     done: float = 0.0

@@ -12,7 +12,6 @@ from torch.nn import functional
 from cosweep.attacks import uniform_like
 from cosweep.methods.base import Batch, Memory
 from cosweep.methods.on_single_step import OnSingleStep
-from cosweep.parallel import draw
 from cosweep.specs import number
 from cosweep.units import GREY_LEVELS
 
@@ -57,7 +56,7 @@ class ELLE(OnSingleStep):
     def linear_error(self, model: nn.Module, batch: Batch) -> Tensor:
         """Mean over the global batch of (loss at c - interpolation of the losses at a and b)^2."""
         a, b = (batch.x + uniform_like(batch.x, self.epsilon, batch.rng) for _ in range(2))
-        share = draw(torch.rand, batch.x.shape[:1], batch.rng).to(batch.x)
+        share = batch.rng.uniform(batch.x.shape[:1], batch.x)
         c = torch.lerp(a, b, share.view(-1, 1, 1, 1))
         losses = functional.cross_entropy(model(torch.cat([a, b, c])), batch.y.repeat(3), reduction="none")
         at_a, at_b, at_c = losses.chunk(3)

@@ -26,8 +26,8 @@ from cosweep.attacks import (
 )
 from cosweep.attacks.autoattack import withstands_autoattack
 from cosweep.diagnostics import Diagnostic, View
-from cosweep.parallel import ALONE, RowGenerator, Workers
-from cosweep.seeding import generator
+from cosweep.parallel import ALONE, Workers
+from cosweep.seeding import RandomStream
 from cosweep.training.trial_spec import FinalSpec
 from cosweep.units import Box
 
@@ -124,7 +124,9 @@ class Prober:
     def _grad_cos(self, model: nn.Module, x: Tensor, y: Tensor, gradient: Tensor) -> float:
         """Mean cosine of the input gradients at x and at x + noise, uniform in the ball
         (Andriushchenko and Flammarion, NeurIPS 2020, equation 3)."""
-        rng = RowGenerator.of(self.workers, len(self.x), generator(self.seed, "grad_cos"))
+        rng = RandomStream(
+            self.seed, "grad_cos", first_row=self.workers.rows(len(self.x)).start, total_rows=len(self.x)
+        )
         nearby = input_gradient(model, x + uniform_in_ball(x, self.threat.epsilon, rng, self.threat.norm), y)
         # Gradients of confident models are tiny; torch's default would take those below 1e-8 for shorter.
         one, other = gradient.flatten(1).double(), nearby.flatten(1).double()
@@ -160,7 +162,9 @@ def robust_accuracy(
                 steps=steps,
                 restarts=restarts,
                 # Noise of its own, whatever the chunks before it drew and however early they ended.
-                rng=RowGenerator.of(workers, len(chunk_x), generator(seed + index, "pgd")),
+                rng=RandomStream(
+                    seed + index, "pgd", first_row=workers.rows(len(chunk_x)).start, total_rows=len(chunk_x)
+                ),
             )
             for index, (chunk_x, chunk_y) in enumerate(_chunks(x, y))
         ]

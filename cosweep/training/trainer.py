@@ -14,8 +14,8 @@ from torch import Tensor
 from cosweep.data.batches import DeviceData
 from cosweep.methods import Batch
 from cosweep.models.shared_batch_norm import share_batch_norm
-from cosweep.parallel import ALONE, RowGenerator, Workers
-from cosweep.seeding import derive_seed, generator
+from cosweep.parallel import ALONE, Workers
+from cosweep.seeding import RandomStream, derive_seed
 from cosweep.training.schedules import SCHEDULES
 from cosweep.training.train_metrics import AbnormalShare, TrainMeans, TrainMetrics
 from cosweep.training.trial_spec import OptimizerSpec, TrialSpec
@@ -68,7 +68,7 @@ class Trainer:
         index = self._batch_index(number)
         x, y = self.data.train_batch(index, number)
         total, rows = len(index), self.workers.rows(len(index))
-        rng = RowGenerator.of(self.workers, total, generator(self.spec.seed, "step", step))
+        rng = RandomStream(self.spec.seed, "step", step, first_row=rows.start, total_rows=total)
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
         with self._model_draws():

@@ -25,11 +25,12 @@ from cosweep.attacks import (
     vanished,
     withstands_pgd,
 )
+from cosweep.seeding import RandomStream
 from cosweep.units import Box
 from tests.data.reference import EPSILON, reference, reference_model
 from tests.tiny import UNIT_BOX, batch, convolutional_model, linear_model, weights_of
 
-Attack = Callable[[nn.Module, Tensor, Tensor, torch.Generator], Tensor]
+Attack = Callable[[nn.Module, Tensor, Tensor, RandomStream], Tensor]
 
 THREAT = ThreatModel(0.1, UNIT_BOX)
 
@@ -43,8 +44,8 @@ ATTACKS: dict[str, Attack] = {
 }
 
 
-def rng(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+def rng(seed: int = 0) -> RandomStream:
+    return RandomStream(seed)
 
 
 def test_fgsm_equals_the_released_code() -> None:
@@ -161,14 +162,14 @@ def plainly_withstands(
     alpha: float,
     steps: int,
     restarts: int,
-    rng: torch.Generator,
+    rng: RandomStream,
 ) -> Tensor:
     """As ``withstands_pgd``, attacking every example in every restart and looking at every iterate."""
     epsilon, box = threat.epsilon, threat.box
     with torch.no_grad():
         robust: Tensor = model(x).argmax(dim=1) == y
     for _ in range(restarts):
-        x_adv = (x + (torch.rand(x.shape, generator=rng) * 2 - 1) * epsilon).clamp(box.low, box.high)
+        x_adv = (x + rng.symmetric(x.shape, x, epsilon)).clamp(box.low, box.high)
         for step in range(steps + 1):
             leaf = x_adv.clone().requires_grad_()
             logits = model(leaf)

@@ -25,6 +25,7 @@ from cosweep.data.injections import (
 from cosweep.data.pass_filters import BandStop, HighPass, LowPass
 from cosweep.errors import CosweepError, SpecError
 from cosweep.methods import METHODS, Batch
+from cosweep.seeding import RandomStream
 from cosweep.specs import build
 from cosweep.training.trial_spec import MENUS
 from cosweep.units import Box
@@ -307,7 +308,7 @@ def test_a_perturbation_of_intervened_images_keeps_its_bound_clamped_or_not(
     training = METHODS[method](epsilon=0.1)
     reached = Box(min(0.0, x.min().item()), max(1.0, x.max().item()))
     for box in (UNIT_BOX, reached):
-        step = Batch(x, y, box, torch.Generator().manual_seed(0), torch.arange(30))
+        step = Batch(x, y, box, RandomStream(0), torch.arange(30))
         delta = training.perturb(linear_model(), step)
         assert delta.abs().max() <= training.bound + 1e-6
 
@@ -315,7 +316,7 @@ def test_a_perturbation_of_intervened_images_keeps_its_bound_clamped_or_not(
 def test_the_released_box_strips_an_unclipped_feature_and_exceeds_the_bound() -> None:
     x, y = batch(30)
     x = on(Inject(beta=0.3), x, y)
-    step = Batch(x, y, Box(0.0, 1.0, pulls=True), torch.Generator().manual_seed(0), torch.arange(30))
+    step = Batch(x, y, Box(0.0, 1.0, pulls=True), RandomStream(0), torch.arange(30))
     delta = METHODS["fgsm"](epsilon=0.1).perturb(linear_model(), step)
     assert (x + delta).min() >= -1e-6
     assert (x + delta).max() <= 1 + 1e-6

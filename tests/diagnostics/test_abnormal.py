@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cosweep.attacks import ThreatModel, random_start
-from cosweep.seeding import generator
+from cosweep.seeding import RandomStream
 from cosweep.units import Box
 from tests.diagnostics.views import measured
 from tests.tiny import batch, linear_model
@@ -50,7 +50,7 @@ def test_the_share_on_a_wave_is_that_found_pixel_by_pixel() -> None:
     """RS-FGSM's step is 1.25 epsilon and ends in the ball; a wave of that length is uphill at first, then down."""
     epsilon, count = 0.1, 400
     x = torch.linspace(0.2, 0.8, count).view(count, 1, 1, 1)
-    eta = random_start(x, ThreatModel(epsilon, WIDE_BOX), generator(0, "abnormal")).flatten().double().numpy()
+    eta = random_start(x, ThreatModel(epsilon, WIDE_BOX), RandomStream(0, "abnormal")).flatten().double().numpy()
     at = x.flatten().double().numpy()
     uphill = np.where(np.cos(40 * (at + eta)) > 0, -1.0, 1.0)
     delta = np.clip(eta + 1.25 * epsilon * uphill, -epsilon, epsilon)

@@ -70,7 +70,9 @@ def test_curvature_equals_that_of_dense_hessians(name: str, dtype: torch.dtype) 
     expected = of_dense_hessians(model, x.to(dtype), y)
     assert expected > 1e-3
     assert curvature(model, x.to(dtype), y, iterations=40) == pytest.approx(expected, rel=1e-4)
-    assert curvature(model, x.to(dtype), y) == pytest.approx(expected, rel=1e-2)
+    assert curvature(model, x.to(dtype), y, iterations=18) == pytest.approx(expected, rel=5e-3)
+    # How much ten iterations leave is up to the start: 4.2 % at most for a hundred starts of each model.
+    assert 0.95 < curvature(model, x.to(dtype), y) / expected < 1 + 1e-4
 
 
 def test_curvature_comes_from_below_with_more_iterations() -> None:

@@ -6,15 +6,16 @@ import torch
 from torch import Tensor
 
 from cosweep.methods import Batch, Method
+from cosweep.seeding import RandomStream
 from cosweep.units import Box
 from tests.tiny import CPU, UNIT_BOX
 
 WIDE_BOX = Box(-9.0, 9.0)
 
 
-def rng(seed: int = 0) -> torch.Generator:
-    """A generator that has not been drawn from."""
-    return torch.Generator().manual_seed(seed)
+def rng(seed: int = 0) -> RandomStream:
+    """Random numbers of which none has been drawn."""
+    return RandomStream(seed)
 
 
 def whole(method: Method, x: Tensor, y: Tensor, box: Box = UNIT_BOX, seed: int = 0) -> Batch:

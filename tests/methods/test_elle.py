@@ -44,8 +44,8 @@ def test_the_error_of_a_square_is_the_one_computed_by_hand() -> None:
     x, y = batch(16)[0].double(), torch.zeros(16, dtype=torch.int64)
     method = ELLE(epsilon=EPSILON)
     draws = rng(3)
-    a, b = (uniform_like(x, EPSILON, draws).flatten(1).sum(dim=1).double() for _ in range(2))
-    t = torch.rand(16, generator=draws).double()
+    a, b = (uniform_like(x, EPSILON, draws).flatten(1).sum(dim=1) for _ in range(2))
+    t = draws.uniform((16,), x)
     expected = (t * (1 - t) * (a - b) ** 2).square().mean()
     torch.testing.assert_close(method.linear_error(SquareLoss(), whole(method, x, y, seed=3)), expected)
 

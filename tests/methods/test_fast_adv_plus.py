@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from cosweep.methods.base import Batch
 from cosweep.methods.fast_adv_plus import FastAdvPlus
 from cosweep.methods.rs_fgsm import RSFGSM
-from tests.methods.batches import following, whole
+from tests.methods.batches import following, rng, whole
 from tests.tiny import batch, convolutional_model
 
 EPSILON = 0.1
@@ -97,6 +97,6 @@ def test_a_switched_state_is_remembered() -> None:
     first = whole(method, x, y)
     method.perturb(model, first)
     lost = {name: value.clone() for name, value in first.memory.items()} | {"lost": torch.tensor(True)}
-    kept, switched = (Batch(x, y, first.box, torch.Generator().manual_seed(1), first.example, memory)
+    kept, switched = (Batch(x, y, first.box, rng(1), first.example, memory)
                       for memory in (first.memory, lost))  # fmt: skip
     assert not torch.equal(method.perturb(model, kept), method.perturb(model, switched))

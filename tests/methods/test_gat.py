@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from cosweep.methods.gat import GAT
 from cosweep.methods.nu_at import NuAT
-from tests.methods.batches import WIDE_BOX, following, whole
+from tests.methods.batches import WIDE_BOX, following, rng, whole
 from tests.tiny import batch, convolutional_model
 
 EPSILON = 0.1
@@ -55,7 +55,7 @@ def test_the_attack_steps_from_half_epsilon_and_is_guided_every_second_time() ->
     first = whole(method, x, y, WIDE_BOX)
     for number in range(4):
         found = method.perturb(model, following(first, number))
-        start = EPSILON / 2 * (2 * torch.rand(x.shape, generator=torch.Generator().manual_seed(number)) - 1).sign()
+        start = EPSILON / 2 * rng(number).symmetric(x.shape, x).sign()
         leaf = (x + start).requires_grad_()
         after = model(leaf)
         goal = functional.cross_entropy(after, y)

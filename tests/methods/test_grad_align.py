@@ -22,7 +22,7 @@ class Quadratic(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        factor = torch.randn(64, 64, generator=rng(1), dtype=torch.float64)
+        factor = torch.randn(64, 64, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
         self.a = nn.Parameter(factor @ factor.T / 64)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -50,7 +50,7 @@ def test_the_term_is_the_one_computed_by_hand(as_released: bool) -> None:
     x = x.double() + 0.1
     y = torch.zeros(5, dtype=torch.int64)
     method = GradAlign(epsilon=EPSILON, lambda_=3.0, as_released=as_released)
-    eta = uniform_like(x, EPSILON, rng(7)).double()
+    eta = uniform_like(x, EPSILON, rng(7))
     first = x + EPSILON * (x.flatten(1) @ model.a).sign().view_as(x) if as_released else x
     one, other = (point.flatten(1) @ model.a for point in (first, x + eta))
     expected = 3.0 * (1 - functional.cosine_similarity(one, other, dim=1).mean())
@@ -65,7 +65,7 @@ def test_only_the_gradient_at_the_random_point_is_differentiated() -> None:
     method = GradAlign(epsilon=EPSILON, lambda_=3.0)
     (found,) = torch.autograd.grad(term(method, model, x, y, seed=7), model.a)
     fixed = (x.flatten(1) @ model.a).detach()
-    other = (x + uniform_like(x, EPSILON, rng(7)).double()).flatten(1)
+    other = (x + uniform_like(x, EPSILON, rng(7))).flatten(1)
     # The gradient of the form is (A + A') x / 2.
     cosine = functional.cosine_similarity(fixed, other @ (model.a + model.a.T) / 2, dim=1).mean()
     (expected,) = torch.autograd.grad(-3.0 * cosine, model.a)
@@ -92,7 +92,7 @@ def test_examples_whose_gradient_vanishes_do_not_count() -> None:
 
 
 def test_tiny_gradients_have_the_cosine_of_large_ones() -> None:
-    one, other = (torch.randn(4, 1, 8, 8, generator=rng(seed)) for seed in (0, 1))
+    one, other = (torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
     torch.testing.assert_close(mean_cosine(one * 1e-19, other * 1e-19), mean_cosine(one, other))
 
 

@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from cosweep.attacks import ThreatModel, withstands_pgd
 from cosweep.methods import METHODS, Batch
 from cosweep.methods.fgsm import FGSM
-from cosweep.seeding import derive_seed
+from cosweep.seeding import RandomStream, derive_seed
 from cosweep.training import evaluation
 from cosweep.training import trainer as trainer_of_steps
 from cosweep.training.trainer import Trainer
@@ -180,7 +180,7 @@ def test_an_attack_moves_running_statistics_in_train_mode_and_leaves_them_in_eva
     before = statistics(trainer)
     index = torch.arange(64)
     x, y = trainer.data.train_batch(index, 0)
-    step = Batch(x, y, trainer.data.box, torch.Generator().manual_seed(0), index)
+    step = Batch(x, y, trainer.data.box, RandomStream(0), index)
     trainer.spec.method.attack(trainer.model.train(), step)
     after = statistics(trainer)
     assert len(before) > 2

@@ -13,7 +13,7 @@ from cosweep.data import batches
 from cosweep.data.batches import DeviceData
 from cosweep.errors import CosweepError
 from cosweep.methods import METHODS
-from cosweep.parallel import ALONE, RowGenerator, Workers, draw
+from cosweep.parallel import ALONE, Workers
 from cosweep.training import run_trial
 from cosweep.training.trainer import Trainer
 from cosweep.training.trial_spec import TrialSpec
@@ -162,12 +162,3 @@ def test_rows_are_shared_out_in_order_and_none_is_left_out() -> None:
         parts = [range(total)[Workers(rank, 3).rows(total)] for rank in range(3)]
         assert [row for part in parts for row in part] == list(range(total))
         assert max(map(len, parts)) - min(map(len, parts)) <= 1
-
-
-@pytest.mark.parametrize("shape", [(7, 1, 8, 8), (7,)])
-def test_a_worker_draws_its_rows_of_what_one_would_draw_again_and_again(shape: tuple[int, ...]) -> None:
-    whole = torch.Generator().manual_seed(3)
-    parts = [RowGenerator.of(Workers(rank, 3), 7, whole) for rank in range(3)]
-    for distribution in (torch.rand, torch.randn, torch.rand):
-        drawn = [draw(distribution, (Workers(r, 3).rows(7).stop, *shape[1:]), part) for r, part in enumerate(parts)]
-        assert torch.equal(torch.cat(drawn), draw(distribution, shape, whole))

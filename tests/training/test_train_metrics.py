@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from cosweep.methods import METHODS, Batch
 from cosweep.parallel import ALONE
+from cosweep.seeding import RandomStream
 from cosweep.training.train_metrics import TrainMeans, TrainMetrics
 from tests.tiny import CPU, UNIT_BOX
 from tests.training.test_trainer import advanced, varied
@@ -22,9 +23,7 @@ def logits_of(right: list[float]) -> torch.Tensor:
 
 def counted(metrics: TrainMetrics, before: list[float] | None, after: list[float]) -> None:
     n = len(after)
-    batch = Batch(
-        torch.zeros(n, 1, 2, 2), torch.zeros(n, dtype=torch.long), UNIT_BOX, torch.Generator(), torch.arange(n)
-    )
+    batch = Batch(torch.zeros(n, 1, 2, 2), torch.zeros(n, dtype=torch.long), UNIT_BOX, RandomStream(0), torch.arange(n))
     if before is not None:
         batch.show_start(logits_of(before))
     logits = logits_of(after)
