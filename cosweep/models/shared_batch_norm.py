@@ -29,6 +29,7 @@ class SharedBatchNorm(_BatchNorm):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x)
+        given, x = x.dtype, x.float() if x.dtype == torch.bfloat16 else x  # sums of bfloat16 would be far off
         axes = [0, *range(2, x.dim())]
         shape = (1, -1, *[1] * (x.dim() - 2))
         size = x.new_full((1,), x.numel() // self.num_features)
@@ -42,7 +43,7 @@ class SharedBatchNorm(_BatchNorm):
         if self.affine:
             scale = scale * self.weight
         out: Tensor = centred * scale.view(shape)
-        return out + self.bias.view(shape) if self.affine else out
+        return (out + self.bias.view(shape) if self.affine else out).to(given)
 
     @torch.no_grad()
     def _remember(self, mean: Tensor, variance: Tensor) -> None:

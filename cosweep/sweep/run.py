@@ -26,7 +26,7 @@ from cosweep.cluster.machines import (
 from cosweep.cluster.preflight import check_machines
 from cosweep.cluster.ray_watch import RayWatch
 from cosweep.data import Dataset
-from cosweep.definition.sweep import Sweep
+from cosweep.definition.sweep import ResourcesSpec, Sweep
 from cosweep.errors import CosweepError, Fault, SpecError
 from cosweep.metrics import TrialStatus
 from cosweep.redaction import redacted
@@ -70,15 +70,16 @@ class Outcome:
     mlflow_uri: str | None
 
 
-def load_datasets(specs: tuple[TrialSpec, ...], workers: int) -> dict[str, Dataset]:
-    """The images of each distinct source, by load key; checks that trials of so many workers fit them.
+def load_datasets(specs: tuple[TrialSpec, ...], resources: ResourcesSpec) -> dict[str, Dataset]:
+    """The images of each distinct source, by load key; checks that trials with such resources fit them.
 
     Raises:
         CosweepError: If data are absent.
-        SpecError: If an intervention or a model cannot act on them, with every such fault.
+        SpecError: If an intervention or a model cannot act on them, or such a device cannot compute as a trial says,
+            with every such fault.
     """
     datasets: dict[str, Dataset] = {}
-    checker = Checker(workers)
+    checker = Checker(resources.workers, "cuda" if resources.gpu else "cpu")
     faults: dict[Fault, None] = {}
     for spec in specs:
         key = spec.data.load_key
@@ -116,7 +117,7 @@ def run_sweep(
     store = Store(sweep.results.root)
     store.check_writable()
     with console.status("loading data"):
-        datasets = load_datasets(sweep.trials, sweep.resources.workers)
+        datasets = load_datasets(sweep.trials, sweep.resources)
         hashes = {key: make_run.data_hash(dataset) for key, dataset in datasets.items()}
     for text in [text for dataset in datasets.values() for text in dataset.notes]:
         console.print(f"[yellow]note:[/] {escape(text)}", soft_wrap=True)

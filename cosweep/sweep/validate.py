@@ -6,6 +6,7 @@ import itertools
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -31,6 +32,7 @@ from cosweep.sweep.earlier import why_not_counted
 from cosweep.sweep.progress import format_seconds
 from cosweep.sweep.run import load_datasets
 from cosweep.training import TrialSpec
+from cosweep.training.compute import ComputeSpec
 from cosweep.training.examples import Examples
 from cosweep.training.trainer import Trainer
 from cosweep.wording import counted
@@ -48,7 +50,7 @@ def validate_sweep(sweep: Sweep) -> Iterator[tuple[str, str]]:
     """
     store = Store(sweep.results.root)
     store.check_writable()
-    datasets = load_datasets(sweep.trials, sweep.resources.workers)
+    datasets = load_datasets(sweep.trials, sweep.resources)
     done = finished_trials(sweep, store)
     refuse_other_data(sweep, done, {key: dataset.fingerprint() for key, dataset in datasets.items()})
     left = [spec for spec in sweep.trials if sweep.adapts or spec.trial_id not in done]
@@ -167,7 +169,7 @@ def _seconds_a_step(spec: TrialSpec, dataset: Dataset) -> float:
     try:
         device = torch.device("cpu")
         data = DeviceData(dataset, spec.data, spec.interventions, spec.seed, device)
-        trainer = Trainer(spec, data, device)
+        trainer = Trainer(replace(spec, compute=ComputeSpec()), data, device)  # which every CPU can compute
         trainer.advance()
         start = time.perf_counter()
         for _ in range(_TIMED_STEPS):

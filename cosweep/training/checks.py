@@ -11,16 +11,20 @@ import torch
 from cosweep.attacks.autoattack import check_images, check_installed
 from cosweep.data import Dataset, ImageSet
 from cosweep.errors import CosweepError, Fault
+from cosweep.training.compute import compute_faults
 from cosweep.training.probe_schedule import ProbeSchedule
 from cosweep.training.trial_spec import TrialSpec
 from cosweep.wording import counted
 
 
 class Checker:
-    """Checks trials, each to be run by so many workers, against their images; a part they share is checked once."""
+    """Checks trials, each to be run by so many workers on a kind of device, against it and their images.
 
-    def __init__(self, workers: int = 1) -> None:
-        self._workers = workers
+    A part that trials share is checked once.
+    """
+
+    def __init__(self, workers: int = 1, device: str = "cpu") -> None:
+        self._workers, self._device = workers, torch.device(device)
         self._found: dict[tuple[object, ...], str] = {}
 
     def faults(self, spec: TrialSpec, dataset: Dataset) -> Iterator[Fault]:
@@ -50,6 +54,7 @@ class Checker:
             text = self._once(("autoattack",), check_installed) or self._once(("autoattack", norm, images.shape), fits)
             if text:
                 yield Fault("final.attack", text)
+        yield from compute_faults(spec.compute, self._device, self._workers)
         yield from probe_faults(spec, len(dataset.y_train))
         yield from diagnostic_faults(spec, len(dataset.y_train), len(dataset.y_test))
 

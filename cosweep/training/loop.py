@@ -136,7 +136,9 @@ class TrialRun:
             raise RuntimeError("this trial has run; make another one to run it again")
         probes = self._run()
         while True:
-            with deterministic():  # around the work alone, so that the caller keeps its own settings
+            with deterministic(
+                tf32=self.spec.compute.precision == "tf32"
+            ):  # around the work alone, so that the caller keeps its own settings
                 probe = next(probes, None)
             if probe is None:
                 return
@@ -266,25 +268,27 @@ def run_trial(
 
 
 @contextmanager
-def deterministic() -> Iterator[None]:
-    """Context in which torch picks deterministic kernels and full float32; settings come back after."""
+def deterministic(*, tf32: bool = False) -> Iterator[None]:
+    """Context in which torch picks deterministic kernels, and float32 or TF32 products; settings come back after."""
     # cuBLAS reads this when it starts, and is deterministic only with it.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     fill = _deterministic.fill_uninitialized_memory
     algorithms = torch.are_deterministic_algorithms_enabled()
     benchmark = torch.backends.cudnn.benchmark
-    tf32 = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    products, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     torch.use_deterministic_algorithms(True)
     _deterministic.fill_uninitialized_memory = False  # costs time, guards nothing here
     torch.backends.cudnn.benchmark = False
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")
+    torch.backends.cudnn.allow_tf32 = tf32  # on, unless it is told
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(algorithms)
         _deterministic.fill_uninitialized_memory = fill
         torch.backends.cudnn.benchmark = benchmark
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = tf32
+        torch.set_float32_matmul_precision(products)
+        torch.backends.cudnn.allow_tf32 = convolutions
 
 
 def _prober(spec: TrialSpec, data: DeviceData, workers: Workers) -> Prober:

@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 
 from cosweep.data.batches import DeviceData
+from cosweep.errors import SpecError
 from cosweep.methods import Batch
 from cosweep.models.shared_batch_norm import share_batch_norm
 from cosweep.parallel import ALONE, Workers
 from cosweep.seeding import RandomStream, derive_seed
+from cosweep.training.compute import ComputedNetwork, capability_faults, compute_faults
 from cosweep.training.schedules import SCHEDULES
 from cosweep.training.train_metrics import AbnormalShare, TrainMeans, TrainMetrics
 from cosweep.training.trial_spec import OptimizerSpec, TrialSpec
@@ -31,12 +33,15 @@ class Trainer:
 
     def __init__(self, spec: TrialSpec, data: DeviceData, device: torch.device, workers: Workers = ALONE) -> None:
         self.spec, self.data, self.workers = spec, data, workers
+        if faults := [*compute_faults(spec.compute, device, workers.count), *capability_faults(spec.compute, device)]:
+            raise SpecError(faults)
         if workers.count > 1:
             spec.model.check_draws_nothing(data.num_classes, data.shape)
-        self.model = spec.model.build(
-            data.num_classes, data.shape, data.mean, data.std, derive_seed(spec.seed, "init")
-        ).to(device)
-        share_batch_norm(self.model, workers)
+        model = spec.model.build(data.num_classes, data.shape, data.mean, data.std, derive_seed(spec.seed, "init")).to(
+            device
+        )
+        share_batch_norm(model, workers)
+        self.model = ComputedNetwork(model, spec.compute)
         self.optimizer = _optimizer(spec.optimizer, self.model)
         batch = spec.optimizer.batch_size
         self.steps_per_epoch = -(-data.train_examples // batch)

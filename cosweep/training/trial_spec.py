@@ -19,6 +19,7 @@ from cosweep.metrics import Ablation
 from cosweep.models import MODELS, Model
 from cosweep.models.preact_resnet import PreActResNet
 from cosweep.specs import Menus, Spec, build, choice, number, plain_data, radius, spec_hash
+from cosweep.training.compute import ComputeSpec
 from cosweep.training.schedules import SCHEDULES
 from cosweep.units import format_pixels
 from cosweep.wording import counted
@@ -182,6 +183,7 @@ class TrialSpec(Spec):
     model: Model = field(default_factory=PreActResNet)
     method: Method = field(default_factory=FGSM)
     optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
+    compute: ComputeSpec = field(default_factory=ComputeSpec)
     probe: ProbeSpec = field(default_factory=ProbeSpec)
     final: FinalSpec = field(default_factory=FinalSpec)
     stop: StopSpec = field(default_factory=StopSpec)
@@ -199,6 +201,9 @@ class TrialSpec(Spec):
             text = f"reads the share of abnormal examples, which training by {self.method.name} does not show"
             text = f"{text}; set it to false or leave it out"
             yield Fault("probe.trigger", text)
+        if self.compute.compile and self.method.second_order:
+            text = f"torch.compile has no second derivatives, which {self.method.name} takes; set it to false"
+            yield Fault("compute.compile", text)
         yield from self._faults_of_final_alpha()
 
     def _faults_of_final_alpha(self) -> Iterator[Fault]:
@@ -231,7 +236,7 @@ class TrialSpec(Spec):
 
 
 NEVER = "never"
-_PREFIXED = ("data", "probe", "final", "stop")
+_PREFIXED = ("data", "compute", "probe", "final", "stop")
 _TAKEN = ("steps", "as_released")  # columns of a trial's outcome, or of an intervention, that an option may not hide
 
 
@@ -253,7 +258,7 @@ def flat_columns(spec: TrialSpec) -> dict[str, Any]:
             if index:
                 row[column_of(("interventions", str(index), name))] = value
     row.setdefault("beta", 0.0)
-    for section in ("data", "model", "method", "optimizer", "probe", "final", "stop"):
+    for section in ("data", "model", "method", "optimizer", "compute", "probe", "final", "stop"):
         for path, value in _leaves((section,), plain[section]):
             if path == ("stop", "co", "after_steps") and value == NEVER:
                 value = None

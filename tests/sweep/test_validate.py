@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from cosweep.definition.search_space import parse_sweep
+from cosweep.definition.sweep import ResourcesSpec
+from cosweep.errors import SpecError
 from cosweep.models.base import Model
 from cosweep.sweep import validate
-from cosweep.sweep.run import load_datasets
+from cosweep.sweep.run import load_datasets, run_sweep
 from cosweep.sweep.validate import training_seconds, validate_sweep, varied_values
 from cosweep.training import TrialSpec
 from tests.tiny import digits
@@ -68,5 +71,24 @@ def test_many_kinds_of_training_are_timed_by_a_few(monkeypatch: pytest.MonkeyPat
 def test_a_model_is_checked_once_for_all_sizes_of_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     checked: list[int] = []
     monkeypatch.setattr(Model, "check", lambda self, classes, shape, batch: checked.append(batch))
-    load_datasets(parse_sweep(MANY).trials, workers=1)
+    load_datasets(parse_sweep(MANY).trials, ResourcesSpec())
     assert len(checked) <= 2  # with one image in the last batch, and with more
+
+
+COMPUTED = {"trial": TRIAL | {"compute": {"precision": "tf32", "compile": True}}}
+
+
+def test_what_the_devices_cannot_compute_is_told_before_anything_is_written(tmp_path: Path) -> None:
+    sweep = parse_sweep(COMPUTED | {"results": {"root": str(tmp_path / "results")}})
+    for start in (lambda: list(validate_sweep(sweep)), lambda: run_sweep(sweep, Console())):
+        with pytest.raises(
+            SpecError, match=r"(?s)trial\.compute\.precision: tf32 needs.*trial\.compute\.compile: needs"
+        ):
+            start()
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_only_a_gpu_computes_is_timed_here_without(tmp_path: Path) -> None:
+    sweep = parse_sweep(COMPUTED | {"resources": {"gpu": 1}})
+    datasets = load_datasets(sweep.trials, sweep.resources)
+    assert training_seconds(list(sweep.trials), datasets) > 0

@@ -57,6 +57,7 @@ OTHER_NAMES: dict[tuple[str, ...], Any] = {
     ("optimizer", "name"): "adam",
     ("optimizer", "schedule"): "constant",
     ("optimizer", "momentum_min"): 0.8,
+    ("compute", "precision"): "bf16",
     ("final", "attack"): "autoattack",
     ("final", "alpha"): "2/255",
     ("final", "on"): ["injected", "clean"],
