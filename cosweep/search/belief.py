@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-MOST_ANSWERS = 1500
+MOST_ANSWERS = 600
 """Of more answers a sample that is spread over all of them is used: the time grows with their third power."""
 _LATEST = 0.97
 """Quantile of the breaking points' shares of the training that counts as breaking at the line."""

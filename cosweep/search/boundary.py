@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from cosweep.errors import Fault
 from cosweep.search.axes import SEED, Axis, Point, numbers_of
 from cosweep.search.base import SearchSpec, Strategy, key_of, place_of
-from cosweep.search.belief import Belief, is_numeric, position
+from cosweep.search.belief import Answer, Belief, is_numeric
 from cosweep.wording import counted
 
 if TYPE_CHECKING:
@@ -28,8 +28,6 @@ _MOST_ON_AN_AXIS = 64
 _MOST_CATEGORIES = 50
 _START_UP = 0.05
 """Cost of a trial that breaks at once, in whole trials: loading, the first probes, the final evaluation."""
-_UNCLEAR_LENGTH = 0.14
-"""Fraction of an axis over which an answer that was neither broken nor healthy speaks against asking there."""
 _UNCLEAR = 0.25
 """Probability of a clear answer below which a place is left."""
 _GOLDEN = 0.618034
@@ -40,12 +38,14 @@ _DEVIATIONS = 1.645
 
 
 class Boundary(Strategy):
-    """Asks where the answer is expected to leave the least of the space misclassified, for what the trial costs.
+    """Asks where the answer is expected to tell most of where the line is, for what the trial costs.
 
-    A place is misclassified if training breaks there for at least half of the seeds and the belief says less, or the
-    other way round. A question is worth the expected misclassified share of the space now, less that after its
-    answer: a breaking point, early or late, or that training stays healthy. Questions without an answer yet count as
-    asked. The corners of the space come first.
+    What a question tells is the variance that its answer is expected to take away from the belief, summed over the
+    space and weighted by the density with which the line is there: targeted integrated mean squared error (Picheny et
+    al., Adaptive designs of experiments for accurate approximation of a target region, J. Mech. Des. 132, 2010). A
+    breaking point tells the time itself; that training stays healthy tells little where that is known. What a trial
+    costs is the share of the training that is expected to run. Questions without an answer yet count as asked. The
+    corners of the space come first.
     """
 
     options = frozenset({"trials", "tolerance"})
@@ -60,6 +60,7 @@ class Boundary(Strategy):
         self._waiting: dict[str, Point] = {}
         self._seeds_at: dict[str, set[str]] = {}
         self._belief: Belief | None = None
+        self._unclear: Belief | None = None
         self._reason = ""
 
     @classmethod
@@ -102,7 +103,7 @@ class Boundary(Strategy):
         super().tell(point, co=co, co_step=co_step, total_steps=total_steps)
         self._waiting.pop(key_of(point), None)
         self._note_seed(point)
-        self._belief = None
+        self._belief = self._unclear = None
 
     def withdraw(self, point: Mapping[str, Any]) -> None:
         super().withdraw(point)
@@ -223,33 +224,27 @@ class Boundary(Strategy):
         count = len(places)
         mean, covariance = mean[:count], covariance[:count, :count]
         variance = np.maximum(np.diag(covariance), _LEAST_VARIANCE)
-        outlook = Outlook(mean, variance, noise)
-        clear = self._clear(places)
-        worth = (_misclassified(mean, variance) * clear).mean() - outlook.misclassified(mean, covariance, clear)
+        outlook, clear = Outlook(mean, variance, noise), self._clear(places)
+        on_the_line = np.exp(-(mean**2) / (2 * variance)) / np.sqrt(variance)
+        taken_away = outlook.told * ((covariance / outlook.deviation[:, None]) ** 2 @ (on_the_line * clear))
         cost = _START_UP + (1 - _START_UP) * outlook.trained(belief.latest)
-        return int(np.argmax(worth * np.where(clear > _UNCLEAR, clear, 0) / cost))
+        return int(np.argmax(taken_away * np.where(clear > _UNCLEAR, clear, 0) / cost))
 
     def _clear(self, places: list[Point]) -> Floats:
-        """For each place, how likely an answer is to be broken or healthy, by the answers nearby."""
+        """For each place, the probability that an answer is broken or healthy; 1 while all answers were."""
         import numpy as np
 
-        answers = list(self._answers.values())
-        clear = np.array([answer.co is not None for answer in answers], float)
-        if clear.all():
+        answers = self._answers.values()
+        if all(answer.co is not None for answer in answers):
             return np.ones(len(places))
-        there, here = (np.array(list(map(self._coordinates, some))) for some in (places, [a.point for a in answers]))
-        near = np.exp(-((there[:, None] - here[None]) ** 2).sum(-1) / (2 * _UNCLEAR_LENGTH**2))
-        share: Floats = (near @ clear + 0.5) / (near.sum(1) + 0.5)
-        return share
+        if self._unclear is None:
+            self._unclear = Belief(self.axes, [Answer(answer.point, answer.co is None) for answer in answers])
+        return 1 - np.array(self._unclear.p_co(places))
 
     def _clear_places(self) -> list[Point]:
         """Places all over the space, but those where most answers are neither broken nor healthy."""
         places = self._lattice(0.5)
         return [place for place, clear in zip(places, self._clear(places), strict=True) if clear > _UNCLEAR] or places
-
-    def _coordinates(self, point: Point) -> list[float]:
-        numbers = [position(axis, [point[axis.path]])[0] for axis in self._numeric]
-        return [*numbers, *(float(axis.values.index(point[axis.path])) for axis in self._others)]
 
     def _lattice(self, shift: float) -> list[Point]:
         """Places spread evenly over the space, moved by a share of the gaps between them."""
@@ -280,42 +275,24 @@ class Outlook:
 
     def __init__(self, mean: Floats, variance: Floats, noise: float) -> None:
         import numpy as np
-        from scipy.special import log_ndtr, ndtr, ndtri
+        from scipy.special import log_ndtr, ndtr
 
-        self.deviation = np.sqrt(variance + noise)
+        self._mean, self.deviation = mean, np.sqrt(variance + noise)
         z = mean / self.deviation
         self.healthy = ndtr(z)
         ratio = np.exp(-(z**2) / 2 - math.log(2 * math.pi) / 2 - log_ndtr(z))
         left = np.clip(1 - ratio * (z + ratio), 0, 1)  # of the variance, if the answer is healthy
         self.told = 1 - self.healthy * left
-        # Answers that stand for all: healthy, and breaking at three quantiles; moves are in standard deviations.
-        broken = 1 - self.healthy
-        quantiles = [ndtri(np.clip(share * broken, 1e-300, 1)) for share in (1 / 6, 1 / 2, 5 / 6)]
-        self._answers = [(self.healthy, ratio, 1 - left), *((broken / 3, move, np.ones_like(z)) for move in quantiles)]
-        self._mean = mean
 
     def trained(self, latest: float) -> Floats:
         """Expected share of the training that is run, if the last breaking points come after this share of it."""
         import numpy as np
+        from scipy.special import ndtri
 
-        shares = [weight * np.minimum(1, latest * np.exp(self._time(move))) for weight, move, _ in self._answers[1:]]
-        expected: Floats = self.healthy + sum(shares)
+        quantiles = [ndtri(np.clip(share * (1 - self.healthy), 1e-300, 1)) for share in (1 / 6, 1 / 2, 5 / 6)]
+        times = [np.minimum(1, latest * np.exp(self._mean + move * self.deviation)) for move in quantiles]
+        expected: Floats = self.healthy + (1 - self.healthy) * np.mean(times, axis=0)
         return expected
-
-    def misclassified(self, mean: Floats, covariance: Floats, weights: Floats) -> Floats:
-        """For each place, the misclassified share of all places, with weights, that is expected after its answer."""
-        import numpy as np
-
-        across = covariance / self.deviation[:, None]  # (asked, all)
-        after = np.zeros(len(self.deviation))
-        for weight, move, told in self._answers:
-            variance = np.maximum(np.diag(covariance) - told[:, None] * across**2, _LEAST_VARIANCE)
-            after += weight * (_misclassified(mean + across * move[:, None], variance) * weights).mean(axis=1)
-        return after
-
-    def _time(self, move: Floats) -> Floats:
-        time: Floats = self._mean + move * self.deviation
-        return time
 
 
 def _misclassified(mean: Floats, variance: Floats) -> Floats:

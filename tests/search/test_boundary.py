@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from cosweep.errors import SpecError
-from cosweep.search import Axis, Belief, Point, make_strategy
-from cosweep.search.axes import read_axes
+from cosweep.search import Axis, Point, make_strategy
 from cosweep.search.base import Strategy, place_of
 from cosweep.search.boundary import Boundary, Outlook
 
@@ -155,7 +154,7 @@ def test_places_where_answers_are_neither_broken_nor_healthy_are_left() -> None:
                 unclear += 1
             else:
                 answer(strategy, point, lambda x, y: 2.5 * (0.1 + 0.3 * y - x), draws)
-    assert unclear <= 36  # half the space is unclear, and its border is where the line is looked for
+    assert unclear < 25
 
 
 def test_when_no_answer_says_anything_it_ends() -> None:
@@ -251,20 +250,6 @@ def test_what_an_answer_may_be_adds_up() -> None:
     trained = outlook.trained(1.0)
     assert (np.diff(trained) > 0).all()
     assert trained[-1] == pytest.approx(1, abs=1e-3)
-
-
-def test_an_answer_is_expected_to_misclassify_no_more_than_before() -> None:
-    axes, _ = read_axes(SPACE)
-    strategy = boundary(40)
-    searched(strategy, line, most=12)
-    belief = Belief(axes, list(strategy._answers.values()))
-    places = [{"method.epsilon": x / 8, "interventions.0.beta": y / 8} for x in range(9) for y in range(9)]
-    mean, covariance = belief.joint(places)
-    variance = np.diag(covariance)
-    now = float(np.mean([0.5 * math.erfc(abs(m) / math.sqrt(2 * v)) for m, v in zip(mean, variance, strict=True)]))
-    after = Outlook(mean, variance, belief.smoothness.noise**2).misclassified(mean, covariance, np.ones(len(mean)))
-    assert after.max() < now * 1.02
-    assert after.min() < now
 
 
 def test_numbers_in_a_grid_are_an_axis_whose_order_is_theirs() -> None:
