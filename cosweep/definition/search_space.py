@@ -313,7 +313,7 @@ def _expand(base: dict[str, Any], space: _Space, search: SearchSpec) -> _Expansi
     faults: dict[Fault, None] = {}
     lacking: Counter[str] = Counter()
     unseen = dict(space.held) if search.kind == "grid" else {}
-    points = 0
+    points = valid = 0
     strategy = STRATEGIES[search.kind](search, space.axes)
     samples = None if isinstance(strategy, Planned) else list(_samples(space.axes))
     for point in strategy.plan() if isinstance(strategy, Planned) else samples or ():
@@ -329,6 +329,7 @@ def _expand(base: dict[str, Any], space: _Space, search: SearchSpec) -> _Expansi
             if samples is None and len(faults) >= _MOST_FAULTY_POINTS:
                 break
             continue
+        valid += 1
         specs.setdefault(spec.trial_id, spec)
         for path, (index, value) in point.items():
             wanted = unseen.get((path, index))
@@ -351,9 +352,9 @@ def _expand(base: dict[str, Any], space: _Space, search: SearchSpec) -> _Expansi
         f"{path} has no place in {count:,} of {points:,} points, which count once without it"
         for path, count in lacking.items()
     ]
-    notes += [
-        f"no trial is possible everywhere, and none is asked for there: {fault}" for fault in partly[:_MOST_GROUPS]
-    ]
+    if partly:
+        what = f"{points - valid} of {points} checked points have no trial, and none is asked for there, such as"
+        notes.append(f"{what} {partly[0]}")
     return _Expansion(tuple(specs.values()), points, (*notes, *_differences(base, space)))
 
 

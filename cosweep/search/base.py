@@ -54,7 +54,7 @@ class Strategy(ABC):
         self.search, self.axes = search, tuple(axes)
         self._answers: dict[str, Answer] = {}
         self._expected: set[str] = set()
-        self._withdrawn: set[str] = set()
+        self._withdrawn: dict[str, Point] = {}
 
     @classmethod
     def faults(cls, search: SearchSpec, axes: Sequence[Axis]) -> Iterator[Fault]:
@@ -90,7 +90,7 @@ class Strategy(ABC):
 
     def withdraw(self, point: Mapping[str, Any]) -> None:
         """Take back a point that was asked for, since no trial is possible at its place, whatever the seed."""
-        self._withdrawn.add(place_of(point))
+        self._withdrawn[place_of(point)] = dict(point)
 
     @property
     @abstractmethod

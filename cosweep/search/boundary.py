@@ -88,7 +88,12 @@ class Boundary(Strategy):
 
     def ask(self, count: int = 1) -> list[Point]:
         points: list[Point] = []
-        while len(points) < count and not self.done and (point := self._next()) is not None:
+        while len(points) < count and not self.done:
+            point = self._next()
+            if point is None:
+                if not self._waiting:
+                    self._reason = self._none_clear() or "no place is left where an answer is to be expected"
+                break
             self.expect(point)
             points.append(point)
         return points
@@ -108,6 +113,7 @@ class Boundary(Strategy):
     def withdraw(self, point: Mapping[str, Any]) -> None:
         super().withdraw(point)
         self._waiting.pop(key_of(point), None)
+        self._unclear = None
 
     @property
     def done(self) -> bool:
@@ -125,8 +131,8 @@ class Boundary(Strategy):
             return f"the budget is spent: {counted(spent, 'trial was', 'trials were')} asked for"
         if self._waiting or self._corners_left():
             return ""
-        if spent >= _FEWEST_UNCLEAR and all(answer.co is None for answer in self._answers.values()):
-            return f"none of {counted(spent, 'trial')} broke or stayed healthy: none ever was robust; train longer"
+        if spent >= _FEWEST_UNCLEAR and (text := self._none_clear()):
+            return text
         if (everything := self._one_sided()) is not None:
             told = "training breaks everywhere" if everything else "nothing breaks"
             return f"{told}, at each place with a probability of at least {SURE:g}, after {counted(spent, 'trial')}"
@@ -134,6 +140,13 @@ class Boundary(Strategy):
         if self.search.tolerance is not None and error is not None and error <= self.search.tolerance:
             return f"{self.progress}, within search.tolerance, after {counted(spent, 'trial')}"
         return "" if any(map(self._is_free, self._lattice(0.5))) else "every seed of every place was asked for"
+
+    def _none_clear(self) -> str:
+        """That no answer says anything, in words; empty if one does."""
+        if any(answer.co is not None for answer in self._answers.values()):
+            return ""
+        count = counted(len(self._answers), "trial")
+        return f"none of {count} broke or stayed healthy: none ever was robust; train longer"
 
     @property
     def progress(self) -> str:
@@ -160,7 +173,7 @@ class Boundary(Strategy):
         return float(np.mean(unsure)) * (high - low) if unsure else 0.0
 
     def _corners_left(self) -> list[Point]:
-        known = self._withdrawn | self._seeds_at.keys()
+        known = self._withdrawn.keys() | self._seeds_at.keys()
         return [corner for corner in self._corners if place_of(corner) not in known]
 
     def _note_seed(self, point: Mapping[str, Any]) -> None:
@@ -208,10 +221,11 @@ class Boundary(Strategy):
         if corners := self._corners_left():
             return self._with_seed(corners[0])
         places = list(filter(self._is_free, self._lattice(self._rng.random())))
-        return self._with_seed(places[self._best(places)]) if places else None
+        best = self._best(places) if places else None
+        return None if best is None else self._with_seed(places[best])
 
-    def _best(self, places: list[Point]) -> int:
-        """Number of the place where a question is worth most for what it costs."""
+    def _best(self, places: list[Point]) -> int | None:
+        """Number of the place where a question is worth most for what it costs; None if nowhere anything."""
         import numpy as np
 
         belief, waiting = self._fitted(), list(self._waiting.values())
@@ -228,17 +242,22 @@ class Boundary(Strategy):
         on_the_line = np.exp(-(mean**2) / (2 * variance)) / np.sqrt(variance)
         taken_away = outlook.told * ((covariance / outlook.deviation[:, None]) ** 2 @ (on_the_line * clear))
         cost = _START_UP + (1 - _START_UP) * outlook.trained(belief.latest)
-        return int(np.argmax(taken_away * np.where(clear > _UNCLEAR, clear, 0) / cost))
+        worth = taken_away * np.where(clear > _UNCLEAR, clear, 0) / cost
+        return int(np.argmax(worth)) if worth.max() > 0 else None
 
     def _clear(self, places: list[Point]) -> Floats:
-        """For each place, the probability that an answer is broken or healthy; 1 while all answers were."""
+        """For each place, the probability that an answer is broken or healthy; 1 while all answers were.
+
+        A place without a trial counts as one whose answer was neither.
+        """
         import numpy as np
 
-        answers = self._answers.values()
-        if all(answer.co is not None for answer in answers):
+        unclear = [*(a.point for a in self._answers.values() if a.co is None), *self._withdrawn.values()]
+        if not unclear:
             return np.ones(len(places))
         if self._unclear is None:
-            self._unclear = Belief(self.axes, [Answer(answer.point, answer.co is None) for answer in answers])
+            clear = [Answer(answer.point, False) for answer in self._answers.values() if answer.co is not None]
+            self._unclear = Belief(self.axes, [*clear, *(Answer(point, True) for point in unclear)])
         return 1 - np.array(self._unclear.p_co(places))
 
     def _clear_places(self) -> list[Point]:
