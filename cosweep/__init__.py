@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from cosweep.results.views import Results
 
-__version__ = "0.2.0"
+__version__ = "0.3.0.dev0"
 
 
 def open_results(root: str | Path = "results", sweep: str | None = None) -> Results:

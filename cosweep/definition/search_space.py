@@ -29,7 +29,7 @@ from cosweep.results.store import check_name
 from cosweep.search import STRATEGIES, Axis, Planned, Point, SearchSpec, strategy_faults
 from cosweep.search.axes import read_axes
 from cosweep.specs import build, canonical_json, no_text, plain_data
-from cosweep.training.trial_spec import DEFAULT_COMPONENTS, StopSpec, TrialSpec
+from cosweep.training.trial_spec import DEFAULT_COMPONENTS, NEVER, StopSpec, TrialSpec
 
 _SECTIONS = ("name", "trial", "space", "search", "stop", "resources", "tracking", "results")
 _MOST_FAULTY_POINTS = 20
@@ -90,6 +90,7 @@ def parse_sweep(raw: Mapping[str, Any], faults: Iterable[Fault] = ()) -> Sweep:
     faults += space.faults
     if "search" in sections:
         faults += strategy_faults(sections["search"], space.axes)
+        faults += _never_stops(sections["search"], base)
     if isinstance(raw.get("trial", {}), (Mapping, type(None))):
         faults += _faults_between(base, base_faults)
         faults += space.value_faults(base, sound=not base_faults)
@@ -140,6 +141,16 @@ def _base_trial(raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
     except SpecError as error:
         faults.extend(Fault(_outer_path(f.path), f.message) for f in error.faults)
     return base, faults
+
+
+def _never_stops(search: SearchSpec, base: Mapping[str, Any]) -> Iterator[Fault]:
+    """Why a search that counts on early ends cannot have trials that go on after CO."""
+    match base:
+        case {"stop": {"co": {"after_steps": value}}} if value == NEVER and search.kind == "boundary":
+            text = (
+                "never; a boundary search counts on it that trials stop at CO: write a number of steps, or leave it out"
+            )
+            yield Fault("stop.co.after_steps", f"is {text}")
 
 
 def _outer_path(path: str) -> str:

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 MOST_ANSWERS = 600
 """Of more answers a sample that is spread over all of them is used: the time grows with their third power."""
-_LATEST = 0.97
-"""Quantile of the breaking points' shares of the training that counts as breaking at the line."""
 _EARLIEST = -2.5
 """Log share of the training below which a breaking point tells no more: deep inside, all break at once."""
 _LENGTHS = (0.1, 0.18, 0.32, 0.56, 1.0)
@@ -106,7 +104,8 @@ class Belief:
             told = [told[i * len(told) // MOST_ANSWERS] for i in range(MOST_ANSWERS)]
         shares = [answer.share for answer in told if answer.share]
         both = len({answer.co for answer in told}) == 2
-        latest = self.latest = float(np.quantile([*shares, 1.0], _LATEST)) if both else 1.0
+        # Few trials are near the line: the fewer broke, the further from it the latest of them may be.
+        latest = self.latest = 1 - (1 - max(shares)) * len(shares) / (len(shares) + 1) if both and shares else 1.0
         self._x, self._labels = self._coordinates([answer.point for answer in told])
         # +1: later than the end, -1: earlier at an unknown time, 0: at a known time.
         self._side = np.array([0 if a.share else -1 if a.co else 1 for a in told], float)

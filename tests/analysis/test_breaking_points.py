@@ -47,7 +47,10 @@ def png(made: Sequence[PhaseDiagram]) -> bytes:
 def test_cells_count_trials_and_take_the_median_breaking_point() -> None:
     made = diagram(["epsilon", "beta", "seed"])
     assert (made.row_axis, made.column_axis) == ("epsilon", "beta")
-    assert made.cells[0.3, 0.1] == Cell(2, broken=2, unclear=0, co_step=20, robust_acc=0.4, trial_ids=("a", "b"))
+    assert made.cells[0.3, 0.1] == Cell(
+        2, broken=2, unclear=0, co_step=20, robust_acc=0.4, trial_ids=("a", "b"), shares=made.cells[0.3, 0.1].shares
+    )
+    assert made.cells[0.3, 0.1].shares == pytest.approx((10 / 46, 30 / 46))
     assert made.cells[0.3, 0.0].probability == pytest.approx(0.5)
 
 

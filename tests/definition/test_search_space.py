@@ -343,6 +343,8 @@ def test_all_faults_come_together_with_their_paths() -> None:
         ({"trial": {"data": {"source": "image_parquet"}}, "space": {}}, "trial.data.root", "missing"),
         ({"stop": {"co": {"after_steps": "soon"}}}, "stop.co.after_steps", "or 'never'"),
         ({"stop": {"co": {"detector": "collaps"}}}, "stop.co.detector", "did you mean 'collapse'?"),
+        ({"search": {"kind": "boundary", "trials": 40}, "stop": {"co": {"after_steps": "never"}}},
+         "stop.co.after_steps", "write a number of steps, or leave it out"),
         ({"resources": {"cpu": 0}}, "resources.cpu", "at least 0.001"),
         ({"name": "../up"}, "name", "must start with a letter"),
         ({"space": {p: {"grid": [*range(1, 1002)]} for p in ("seed", "optimizer.epochs")}}, "space", "1,002,001"),
