@@ -217,7 +217,7 @@ class Tpe(Asking):
         self.seen: set[str] = set()
 
     def ask(self) -> list[Point]:
-        points = []
+        points: list[Point] = []
         while len(points) < AT_ONCE:
             trial = self.study.ask()
             point = {axis.path: self._suggest(trial, axis) for axis in self.trials.axes}
