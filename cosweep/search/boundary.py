@@ -13,6 +13,7 @@ from cosweep.errors import Fault
 from cosweep.search.axes import SEED, Axis, Point, numbers_of
 from cosweep.search.base import SearchSpec, Strategy, key_of, place_of
 from cosweep.search.belief import Answer, Belief, is_numeric
+from cosweep.units import format_pixels
 from cosweep.wording import counted
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ _START_UP = 0.05
 _UNCLEAR = 0.25
 """Probability of a clear answer below which a place is left."""
 _GOLDEN = 0.618034
+_ON_THE_PIXEL_SCALE = ("epsilon", "beta", "alpha")
 _FEWEST_UNCLEAR = 20
 _LEAST_VARIANCE = 1e-9
 _DEVIATIONS = 1.645
@@ -62,6 +64,7 @@ class Boundary(Strategy):
         self._belief: Belief | None = None
         self._unclear: Belief | None = None
         self._reason = ""
+        self._has_news = True
 
     @classmethod
     def faults(cls, search: SearchSpec, axes: Sequence[Axis]) -> Iterator[Fault]:
@@ -109,11 +112,13 @@ class Boundary(Strategy):
         self._waiting.pop(key_of(point), None)
         self._note_seed(point)
         self._belief = self._unclear = None
+        self._has_news = True
 
     def withdraw(self, point: Mapping[str, Any]) -> None:
         super().withdraw(point)
         self._waiting.pop(key_of(point), None)
         self._unclear = None
+        self._has_news = True
 
     @property
     def done(self) -> bool:
@@ -121,15 +126,17 @@ class Boundary(Strategy):
 
     @property
     def reason(self) -> str:
-        if not self._reason:
-            self._reason = self._why_done()
+        spent = len(self._waiting) + len(self._answers)
+        if not self._reason and spent >= (self.search.trials or 0):
+            self._reason = f"the budget is spent: {counted(spent, 'trial was', 'trials were')} asked for"
+        if not self._reason and self._has_news:
+            self._has_news = False
+            self._reason = self._why_done(spent)
         return self._reason
 
-    def _why_done(self) -> str:
-        spent = len(self._waiting) + len(self._answers)
-        if spent >= (self.search.trials or 0):
-            return f"the budget is spent: {counted(spent, 'trial was', 'trials were')} asked for"
-        if self._waiting or self._corners_left():
+    def _why_done(self, spent: int) -> str:
+        """Why the answers so far are enough; questions that wait for theirs do not keep it from its end."""
+        if self._corners_left():
             return ""
         if spent >= _FEWEST_UNCLEAR and (text := self._none_clear()):
             return text
@@ -151,7 +158,11 @@ class Boundary(Strategy):
     @property
     def progress(self) -> str:
         error = self.line_error()
-        return "" if error is None else f"the line is known to {error:.3g} of {self._numeric[0].path}"
+        path = self._numeric[0].path
+        if error is None:
+            return ""
+        known = format_pixels(error) if path.rpartition(".")[2] in _ON_THE_PIXEL_SCALE else f"{error:.3g}"
+        return f"the line is known to {known} of {path}"
 
     def line_error(self) -> float | None:
         """Expected distance between the believed line and the true one along the first numeric axis, in its unit.

@@ -117,6 +117,19 @@ def test_it_ends_when_the_line_is_known_and_says_how_well() -> None:
     assert misclassified(strategy, line) < 2 * 0.03
 
 
+def test_it_ends_while_other_trials_run() -> None:
+    strategy, draws = boundary(200, tolerance=0.03), random.Random(0)
+    running = strategy.ask(3)
+    asked = 3
+    while not strategy.done:
+        answer(strategy, running.pop(0), line, draws)
+        running += strategy.ask(1)
+        asked += 1
+    assert "within search.tolerance" in strategy.reason
+    assert len(running) in (2, 3)
+    assert asked < 120
+
+
 def test_a_larger_budget_goes_on_from_the_answers_of_a_smaller_one() -> None:
     small = boundary(20)
     before = searched(small, line)
@@ -202,8 +215,7 @@ def test_how_well_the_line_is_known_is_told_while_it_searches() -> None:
     strategy = boundary(40)
     assert strategy.progress == ""
     searched(strategy, line, most=20)
-    assert strategy.progress.startswith("the line is known to 0.")
-    assert strategy.progress.endswith(" of method.epsilon")
+    assert re.fullmatch(r"the line is known to [\d.]+/255 of method\.epsilon", strategy.progress)
 
 
 @pytest.mark.parametrize(
