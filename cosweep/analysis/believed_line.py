@@ -57,6 +57,7 @@ def believed_line(
         tuple(map(tuple, p_co.tolist())),
         tuple(map(tuple, sure.tolist())),
         tuple(c for row in crossed_rows(y_scale, y) for c in crossings(fits, x_scale, y_scale, row)),
+        resampled=False,
     )
 
 

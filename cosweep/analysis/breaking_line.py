@@ -101,6 +101,7 @@ class BreakingLine:
         share: Of the resamples, how many have P(CO) >= 1/2 there, a fraction. Where it is from 0.025 to 0.975 the
             resamples do not agree on the side: the 95 % band of the line, at each point by itself.
         crossings: Where the line crosses each value of a grid's y axis, or the quartiles of another's.
+        resampled: Whether ``share`` is over resamples, with their noise, and not a probability that was computed.
     """
 
     x_scale: Scale
@@ -110,6 +111,7 @@ class BreakingLine:
     probability: tuple[tuple[float, ...], ...]
     share: tuple[tuple[float, ...], ...]
     crossings: tuple[Crossing, ...]
+    resampled: bool = True
 
 
 def breaking_line(

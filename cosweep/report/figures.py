@@ -49,6 +49,8 @@ def image_files(name: str, figure: Figure | None) -> dict[str, bytes]:
 
 def smooth_share(line: BreakingLine) -> Any:
     """Share of resamples that break, smoothed for drawing: a few hundred leave ragged contours near 0 and 1."""
+    if not line.resampled:
+        return np.array(line.share)
     return gaussian_filter(np.array(line.share), sigma=(0 if line.y_scale is None else 2, 2), mode="nearest")
 
 

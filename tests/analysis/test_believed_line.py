@@ -42,6 +42,18 @@ def test_the_line_of_known_times_is_found_with_its_interval() -> None:
     assert len(line.crossings) == 3
 
 
+def test_the_band_of_the_figure_is_that_of_the_crossings() -> None:
+    x, y, broken, shares = zip(*trials(80, 0.1), strict=True)
+    line = believed_line(x, y, broken, shares)
+    assert line is not None
+    assert not line.resampled
+    for crossing in line.crossings:
+        row = int(np.argmin([abs(up - (crossing.row or 0)) for up in line.y]))
+        unsure = [across for across, p in zip(line.x, line.share[row], strict=True) if 0.025 < p < 0.975]
+        assert min(unsure) == pytest.approx(crossing.low, abs=0.06)
+        assert max(unsure) == pytest.approx(crossing.high, abs=0.06)
+
+
 def test_breaking_points_narrow_the_interval() -> None:
     x, y, broken, shares = zip(*trials(30, 0.1), strict=True)
     timed, untimed = believed_line(x, y, broken, shares), believed_line(x, y, broken, [None] * len(x))

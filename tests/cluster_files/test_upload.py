@@ -32,14 +32,16 @@ def upload(folder: Path, target: Path) -> set[str]:
         return {name for name in archive.namelist() if not name.endswith("/")}
 
 
-def test_the_code_and_all_search_spaces_go_and_stay_below_a_megabyte(tmp_path: Path) -> None:
+def test_the_code_and_all_search_spaces_go_and_nothing_large(tmp_path: Path) -> None:
     sent = upload(ROOT, tmp_path / "sent.zip")
     code = {str(path.relative_to(ROOT)) for path in ROOT.glob("cosweep/**/*") if path.suffix in (".py", ".npz", ".js")}
     spaces = {str(path.relative_to(ROOT)) for path in ROOT.glob("search_spaces/**/*.yaml")}
     assert len(code) > 100
     assert code | spaces | {"pyproject.toml"} <= sent
     assert {name.split("/")[0] for name in sent} == {"cosweep", "search_spaces", "pyproject.toml"}
-    assert (tmp_path / "sent.zip").stat().st_size < 1_000_000
+    with ZipFile(tmp_path / "sent.zip") as archive:
+        assert max(member.file_size for member in archive.infolist()) < 50_000
+    assert (tmp_path / "sent.zip").stat().st_size < 1_500_000  # Ray does not compress it
 
 
 @pytest.mark.parametrize("decoy", DECOYS)

@@ -38,5 +38,6 @@ def test_a_report_that_is_no_event_is_not_taken_for_one() -> None:
 def test_a_trial_says_whether_training_broke_if_it_broke_or_is_healthy(
     state: TrialState | None, co_step: int | None, co: bool | None
 ) -> None:
-    row = {"state": state, "co_step": co_step, "status": "completed"}
+    row = {"state": state, "co_step": co_step, "total_steps": 40, "status": "completed"}
     assert Event.of_row(row).co is co
+    assert Event.of_row(row).total_steps == 40
