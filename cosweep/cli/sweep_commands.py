@@ -77,6 +77,9 @@ def _print_outcome(outcome: Outcome, root: str, command: str) -> None:
         ("tables", f"{where}/*.csv, *.parquet; {query}"),
         ("MLflow", f"{uri}; {at_root(f'cosweep ui {report.sweep}', root)}" if uri else "off"),
     ]
+    for name, place in outcome.files.items():
+        shown = f"{place}; optuna-dashboard {shlex.quote(place)}" if name == "optuna.log" else place
+        places.append(("search", shown))
     for name, place in places:
         console.print(f"[bold]{name}[/]  {escape(place)}", soft_wrap=True)
     for note in [*report.earlier_notes, *report.doubts]:

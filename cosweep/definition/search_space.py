@@ -26,7 +26,7 @@ from cosweep.definition.yaml_file import parse_yaml, read_text
 from cosweep.errors import CosweepError, Fault, SpecError, clipped, shown, unknown_name
 from cosweep.redaction import places_of_secrets, redacted
 from cosweep.results.store import check_name
-from cosweep.search import STRATEGIES, Axis, Planned, Point, SearchSpec, strategy_faults
+from cosweep.search import STRATEGIES, Axis, Planned, Point, SearchSpec, strategy_faults, with_list
 from cosweep.search.axes import read_axes
 from cosweep.specs import build, canonical_json, no_text, plain_data
 from cosweep.training.trial_spec import DEFAULT_COMPONENTS, NEVER, StopSpec, TrialSpec
@@ -74,7 +74,7 @@ def parse_sweep(raw: Mapping[str, Any], faults: Iterable[Fault] = ()) -> Sweep:
     kinds = {"search": SearchSpec, "resources": ResourcesSpec, "tracking": TrackingSpec, "results": ResultsSpec}
     for name, cls in kinds.items():
         try:
-            sections[name] = build(cls, {} if raw.get(name) is None else raw[name], {}, name)
+            sections[name] = build(cls, with_list({} if raw.get(name) is None else raw[name]), {}, name)
         except SpecError as error:
             faults.extend(error.faults)
     name = raw.get("name", "sweep")

@@ -132,6 +132,12 @@ _GIVEN = frozenset(
 )
 OUTCOME_COLUMNS = frozenset(column.name for column in TRIAL_COLUMNS) - _GIVEN
 """Columns of ``trials`` that a trial found out, as against those it was given."""
+MEASURED_COLUMNS = tuple(
+    column.name
+    for column in TRIAL_COLUMNS
+    if column.name in OUTCOME_COLUMNS and (pa.types.is_floating(column.type) or pa.types.is_integer(column.type))
+)
+"""Those of them that are numbers."""
 
 SWEEP_COLUMN = Column("sweep", _TEXT, "", "name of the sweep; the folder sweep=NAME, not in the files")
 IN_DEFINITION = Column(

@@ -12,10 +12,11 @@ from cosweep.search.base import Planned, SearchSpec, Strategy
 from cosweep.search.belief import Answer, Belief
 from cosweep.search.boundary import Boundary
 from cosweep.search.grid import Grid
+from cosweep.search.optuna_search import OptunaSearch
 from cosweep.search.random import Random
 from cosweep.specs import build
 
-STRATEGIES: dict[str, type[Strategy]] = {"grid": Grid, "random": Random, "boundary": Boundary}
+STRATEGIES: dict[str, type[Strategy]] = {"grid": Grid, "random": Random, "boundary": Boundary, "optuna": OptunaSearch}
 
 __all__ = [
     "STRATEGIES",
@@ -28,6 +29,7 @@ __all__ = [
     "Strategy",
     "make_strategy",
     "strategy_faults",
+    "with_list",
 ]
 
 
@@ -43,13 +45,20 @@ def make_strategy(search: Mapping[str, Any], space: Mapping[str, Any]) -> Strate
     """
     axes, faults = read_axes(space)
     try:
-        spec = build(SearchSpec, search, {}, "search")
+        spec = build(SearchSpec, with_list(search), {}, "search")
     except SpecError as error:
         raise SpecError([*error.faults, *faults]) from error
     faults += strategy_faults(spec, axes)
     if faults:
         raise SpecError(faults)
     return STRATEGIES[spec.kind](spec, axes)
+
+
+def with_list(search: Any) -> Any:
+    """The words of ``search``, with a single objective as a list of one."""
+    if isinstance(search, Mapping) and isinstance(search.get("objective"), str):
+        return {**search, "objective": [search["objective"]]}
+    return search
 
 
 def strategy_faults(search: SearchSpec, axes: Sequence[Axis]) -> Iterator[Fault]:

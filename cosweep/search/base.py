@@ -23,6 +23,8 @@ class SearchSpec(Spec):
         trials: How many points are tried at most; a grid has its own number.
         seed: Of what the strategy draws.
         order: In which a grid asks: along its ``axes``, or at ``random``, so that a part of it is already a picture.
+        objective: Columns of ``trials`` that an Optuna search makes as high as it can; with a minus sign, as low.
+        sampler: Of Optuna's: tree of Parzen estimators, or at random.
         tolerance: A boundary search ends when the breaking line is known to this, in the unit of the first numeric
             axis; null is when the budget is spent.
     """
@@ -31,6 +33,8 @@ class SearchSpec(Spec):
     trials: int | None = number(None, low=1, high=MAX_POINTS)
     seed: int = number(0, low=0)
     order: Literal["axes", "random"] = "axes"
+    objective: tuple[str, ...] = ("robust_acc",)
+    sampler: Literal["tpe", "random"] = "tpe"
     tolerance: float | None = number(None, above=0.0, pixels=True)
 
 
@@ -66,7 +70,13 @@ class Strategy(ABC):
         """At most so many points to try next; none while the strategy waits for answers, or has done."""
 
     def tell(
-        self, point: Mapping[str, Any], *, co: bool | None, co_step: int | None = None, total_steps: int | None = None
+        self,
+        point: Mapping[str, Any],
+        *,
+        co: bool | None,
+        co_step: int | None = None,
+        total_steps: int | None = None,
+        values: Mapping[str, Any] | None = None,
     ) -> None:
         """What a trial at a point showed; a later answer for the same point replaces an earlier one.
 
@@ -75,6 +85,7 @@ class Strategy(ABC):
             co: Whether training broke; None if it neither broke nor stayed healthy, or failed.
             co_step: The breaking point.
             total_steps: Steps of the whole training.
+            values: Of the strategy's ``columns``; None of a trial that failed.
 
         Raises:
             ValueError: If the point has other axes than the space.
@@ -83,6 +94,15 @@ class Strategy(ABC):
             expected = ", ".join(axis.path for axis in self.axes) or "no axes"
             raise ValueError(f"expected a point with {expected}; got {', '.join(point) or 'none'}")
         self._answers[key_of(point)] = Answer(dict(point), co, co_step, total_steps)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of ``trials`` whose values it wants to be told."""
+        return ()
+
+    def files(self) -> dict[str, bytes]:
+        """What it leaves beside the tables, for other tools: content by name."""
+        return {}
 
     def expect(self, point: Mapping[str, Any]) -> None:
         """Count a point as asked for, which an earlier run asked for and did not answer."""

@@ -106,9 +106,15 @@ class Boundary(Strategy):
         self._note_seed(point)
 
     def tell(
-        self, point: Mapping[str, Any], *, co: bool | None, co_step: int | None = None, total_steps: int | None = None
+        self,
+        point: Mapping[str, Any],
+        *,
+        co: bool | None,
+        co_step: int | None = None,
+        total_steps: int | None = None,
+        values: Mapping[str, Any] | None = None,
     ) -> None:
-        super().tell(point, co=co, co_step=co_step, total_steps=total_steps)
+        super().tell(point, co=co, co_step=co_step, total_steps=total_steps, values=values)
         self._waiting.pop(key_of(point), None)
         self._note_seed(point)
         self._belief = self._unclear = None

@@ -32,7 +32,8 @@ def finished_trials(sweep: Sweep, store: Store) -> dict[str, Row]:
 
 def _own_rows(sweep: Sweep, store: Store) -> Iterator[Row]:
     """Rows that are part of the sweep, in an order that is always the same."""
-    columns = ["trial_id", "status", "state", "data_hash", "co", "co_step", "total_steps"]
+    wanted = dict.fromkeys(sweep.strategy().columns) if sweep.adapts else {}
+    columns = list(dict.fromkeys(["trial_id", "status", "state", "data_hash", "co", "co_step", "total_steps", *wanted]))
     if not sweep.adapts:
         asked = {spec.trial_id for spec in sweep.trials}
         yield from (row for row in store.trials(sweep.name).select(columns).to_pylist() if row["trial_id"] in asked)
@@ -85,8 +86,13 @@ class Agenda:
             waiting = [row["point"] for row in rows if row["trial_id"] not in self.done]
             waiting += self._in_space(record.get("waiting", []), [*points.values(), *waiting])
         self.questions = Questions(
-            sweep.strategy(), sweep.spec_at, self.done, points, waiting, self._note, self._keep_now
+            sweep.strategy(), sweep.spec_at, self.done, points, waiting, self._note, self._row, self._keep_now
         )
+
+    def _row(self, trial_id: str) -> Row | None:
+        """The row of a trial; None if it failed, or none can be read."""
+        row = self.done.get(trial_id) or self.store.own_row(self.sweep.name, trial_id)
+        return None if row is None or row["status"] == TrialStatus.FAILED else row
 
     def _in_space(self, points: Sequence[Any], known: Sequence[Point]) -> list[Point]:
         """Points of an earlier record that the space has, without known ones."""
@@ -152,6 +158,14 @@ class Agenda:
             "finished": sorted(self.done if finished is None else finished),
         }
         self.store.write_sweep(self.sweep.name, self.record() | more)
+
+    def keep_files(self) -> dict[str, str]:
+        """Keep what the strategy leaves for other tools; where, by name."""
+        folder = f"searches/{self.sweep.name}"
+        files = self.questions.strategy.files() if self.sweep.adapts else {}
+        for name, content in files.items():
+            self.store.write_bytes(f"{folder}/{name}", content)
+        return {name: f"{self.sweep.results.root}/{folder}/{name}" for name in files}
 
     def _keep_now(self) -> None:
         """Keep the record of a search that adapts as it goes on."""

@@ -23,6 +23,7 @@ class Questions:
             it is told when it asks.
         waiting: Points that an earlier run asked for and did not answer.
         note: Says in words what a user should know.
+        values_of: The row of a trial, for what the strategy wants to be told of it besides how it ended.
         changed: Is called when a trial was asked for, and when one was answered.
     """
 
@@ -34,16 +35,17 @@ class Questions:
         points: Mapping[str, Point] | None = None,
         waiting: Sequence[Point] = (),
         note: Callable[[str], None] = lambda text: None,
+        values_of: Callable[[str], Mapping[str, Any] | None] = lambda trial_id: None,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
         self.strategy = strategy
         self._spec_at, self._finished, self._note = spec_at, finished, note
-        self._changed = changed
+        self._values_of, self._changed = values_of, changed
         self._points: dict[str, list[Point]] = {}
         self._ends: dict[str, Event] = {}
         for trial_id, point in (points or {}).items():
             self._points[trial_id] = [point]
-            self._tell(point, Event.of_row(finished[trial_id]))
+            self._tell(trial_id, point, Event.of_row(finished[trial_id]))
         self._first = deque(waiting)
         for point in waiting:
             strategy.expect(point)
@@ -61,9 +63,9 @@ class Questions:
             asked = self._points.setdefault(spec.trial_id, [])
             asked.append(points[0])
             if spec.trial_id in self._finished:
-                self._tell(points[0], Event.of_row(self._finished[spec.trial_id]))
+                self._tell(spec.trial_id, points[0], Event.of_row(self._finished[spec.trial_id]))
             elif spec.trial_id in self._ends:
-                self._tell(points[0], self._ends[spec.trial_id])
+                self._tell(spec.trial_id, points[0], self._ends[spec.trial_id])
             elif len(asked) == 1:
                 self._changed()
                 return spec
@@ -94,8 +96,10 @@ class Questions:
         """Tell the strategy how a trial that it asked for ended."""
         self._ends[trial_id] = end
         for point in self._points.get(trial_id, ()):
-            self._tell(point, end)
+            self._tell(trial_id, point, end)
         self._changed()
 
-    def _tell(self, point: Point, end: Event) -> None:
-        self.strategy.tell(point, co=end.co, co_step=end.co_step, total_steps=end.total_steps)
+    def _tell(self, trial_id: str, point: Point, end: Event) -> None:
+        row = self._values_of(trial_id) if self.strategy.columns else None
+        values = {name: row.get(name) for name in self.strategy.columns} if row else None
+        self.strategy.tell(point, co=end.co, co_step=end.co_step, total_steps=end.total_steps, values=values)

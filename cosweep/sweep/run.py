@@ -59,6 +59,7 @@ class Outcome:
         report: Over all finished trials of the sweep, earlier ones included.
         failed: Rows of the trials that failed.
         missing: Trials without a row, after an interrupt or a failure of the store.
+        files: What the strategy left for other tools, by name: where it lies.
         unlogged: Trials that MLflow, or another observer, misses, and why.
     """
 
@@ -68,6 +69,7 @@ class Outcome:
     unlogged: int
     unlogged_reason: str
     mlflow_uri: str | None
+    files: dict[str, str]
 
 
 def load_datasets(specs: tuple[TrialSpec, ...], resources: ResourcesSpec) -> dict[str, Dataset]:
@@ -228,9 +230,11 @@ def _conclude(agenda: Agenda, observers: Sequence[Observer], uri: str | None, co
     sweep, store = agenda.sweep, agenda.store
     report = make_findings(store, sweep.name, agenda.record())
     files = report_files(report)
+    left: dict[str, str] = {}
     try:
         agenda.keep([row["trial_id"] for row in report.rows if row["status"] != TrialStatus.FAILED])
         write_report(store, report, files)
+        left = agenda.keep_files()
     except (OSError, CosweepError) as error:  # all trials have their rows; what they say is still to be shown
         console.print(
             f"[yellow]the report cannot be written[/] ({escape(str(error))}); later: "
@@ -245,4 +249,5 @@ def _conclude(agenda: Agenda, observers: Sequence[Observer], uri: str | None, co
         unlogged=unlogged,
         unlogged_reason=next((observer.problem for observer in observers if observer.problem), ""),
         mlflow_uri=None if uri is None else redacted(uri),
+        files=left,
     )

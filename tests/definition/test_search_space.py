@@ -330,7 +330,7 @@ def test_all_faults_come_together_with_their_paths() -> None:
         ({"space": {"seed": {"int": [0, 9]}}}, "space.seed", "needs search.kind random"),
         ({"space": {"seed": {"int": [9, 0]}}, "search": {"kind": "random", "trials": 1}}, "space.seed", "low < high"),
         ({"search": {"kind": "random"}}, "search.trials", "missing"),
-        ({"search": {"kind": "greedy"}}, "search.kind", "known: boundary, grid, random"),
+        ({"search": {"kind": "greedy"}}, "search.kind", "known: boundary, grid, optuna, random"),
         ({"space": 3}, "space", "expected paths"),
         ({"trial": 3}, "trial", "expected a mapping"),
         ({"trial": {"method": {"name": None}}, "space": {}}, "trial.method.name", "unknown method None"),

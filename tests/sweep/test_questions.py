@@ -39,7 +39,7 @@ def test_the_answer_of_a_trial_reaches_the_strategy() -> None:
     assert spec is not None
     assert (spec.seed, asked.next(), asked.are_done, told) == (3, None, True, [])
     asked.answer(spec.trial_id, BROKE)
-    assert told == [{"seed": 3, "co": True, "co_step": 312, "total_steps": 575}]
+    assert told == [{"seed": 3, "co": True, "co_step": 312, "total_steps": 575, "values": None}]
 
 
 def test_a_trial_that_has_ended_before_is_told_and_not_asked_for() -> None:
@@ -48,7 +48,7 @@ def test_a_trial_that_has_ended_before_is_told_and_not_asked_for() -> None:
     spec = asked.next()
     assert spec is not None
     assert spec.seed == 4
-    assert told == [{"seed": 3, "co": False, "co_step": None, "total_steps": 575}]
+    assert told == [{"seed": 3, "co": False, "co_step": None, "total_steps": 575, "values": None}]
 
 
 def test_points_with_the_same_spec_are_one_trial_and_all_get_its_answer() -> None:
@@ -72,3 +72,17 @@ def test_a_trial_that_failed_answers_nothing() -> None:
     assert spec is not None
     asked.answer(spec.trial_id, Event(Phase.ENDED, status=TrialStatus.FAILED))
     assert told[0]["co"] is None
+
+
+def test_a_strategy_is_told_the_columns_that_it_wants() -> None:
+    rows = {spec_at({"seed": seed}).trial_id: {"robust_acc": seed / 10, "clean_acc": 1.0} for seed in (3, 4)}
+    strategy = make_strategy({"kind": "optuna", "trials": 9}, {"method.epsilon": [0.1], "seed": {"grid": [3, 4]}})
+    told: list[Any] = []
+    strategy.tell = lambda point, **answer: told.append(answer["values"])  # type: ignore[method-assign]
+    row = {"state": "healthy", "co_step": None, "total_steps": 575, "status": "completed"}
+    first, second = rows
+    point = {"method.epsilon": 0.1, "seed": 3}
+    asked = Questions(strategy, spec_at, {first: row}, {first: point}, [{**point, "seed": 4}], values_of=rows.get)
+    assert asked.next() == spec_at({"seed": 4})
+    asked.answer(second, BROKE)
+    assert told == [{"robust_acc": 0.3}, {"robust_acc": 0.4}]

@@ -1,4 +1,4 @@
-"""A boundary search over real trainings: killed, carried on, ended, and given a larger budget."""
+"""Searches over real trainings: killed, carried on, ended, and given a larger budget."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import optuna
 import psutil
 import pytest
+from optuna.storages.journal import JournalFileBackend
 
 from cosweep.results.query import run_query
 from cosweep.results.store import Store
@@ -101,3 +103,26 @@ def test_the_specs_of_a_search_are_not_known_ahead(tmp_path: Path) -> None:
     )
     assert specs.returncode == 1
     assert "a boundary search finds its trials as it runs; leave out --specs" in " ".join(specs.stderr.split())
+
+
+def test_an_optuna_search_learns_what_trials_found_and_leaves_its_study(tmp_path: Path) -> None:
+    (tmp_path / "line.yaml").write_text(DEFINITION)
+    command = ["line.yaml", "--set", "search={kind: optuna, trials: 5, objective: [robust_acc, -train_seconds]}"]
+    code, output = run(tmp_path, *command)
+    assert code == 0, output
+    assert "the search ended: the budget is spent: 5 trials were asked for" in output
+    assert "optuna-dashboard results/searches/line/optuna.log" in output
+    rows_of = run_query(
+        Store(tmp_path / "results"), "SELECT epsilon, robust_acc, train_seconds, co FROM trials"
+    ).to_pylist()
+    found = {row["epsilon"]: row for row in rows_of}
+    storage = optuna.storages.JournalStorage(JournalFileBackend(str(tmp_path / "results/searches/line/optuna.log")))
+    trials = optuna.load_study(study_name="search", storage=storage).trials
+    assert len(trials) == len(found) == 5
+    for trial in trials:
+        row = found[trial.params["method.epsilon"]]
+        assert trial.values == [row["robust_acc"], row["train_seconds"]]
+        assert (trial.constraints["co"] > 0) == row["co"]
+    code, output = run(tmp_path, *command)
+    assert code == 0, output
+    assert "line: the search has ended: the budget is spent" in output

@@ -1,0 +1,213 @@
+"""Looks for the points whose trials have the best results, by a sampler of Optuna's."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cosweep.errors import Fault, unknown_name
+from cosweep.results.schema import MEASURED_COLUMNS
+from cosweep.search.axes import SEED, Axis, Point, numbers_of
+from cosweep.search.base import SearchSpec, Strategy, key_of
+from cosweep.wording import counted
+
+if TYPE_CHECKING:
+    import optuna
+
+CO = "co"
+"""Name of the constraint: positive where training broke."""
+
+
+class OptunaSearch(Strategy):
+    """Asks where ``search.objective`` may be highest, or lowest after a minus sign; several make a Pareto front.
+
+    That training broke violates a constraint, so that a high accuracy before the breaking point counts for nothing.
+    Seeds are drawn at random, and the sampler does not know them. The study is made anew from the answers at each
+    question: it depends on them alone.
+    """
+
+    options = frozenset({"trials", "objective", "sampler"})
+
+    def __init__(self, search: SearchSpec, axes: Sequence[Axis]) -> None:
+        super().__init__(search, axes)
+        self._searched = [axis for axis in self.axes if axis.path != SEED]
+        self._waiting: dict[str, Point] = {}
+        self._values: dict[str, tuple[float, ...] | None] = {}
+
+    @classmethod
+    def faults(cls, search: SearchSpec, axes: Sequence[Axis]) -> Iterator[Fault]:
+        if search.trials is None:
+            yield Fault("search.trials", "missing; say how many trials the search may ask for")
+        if all(axis.path == SEED for axis in axes):
+            yield Fault("space", "has no axis to search, besides seed")
+        if not search.objective:
+            yield Fault("search.objective", "is empty; name a column of trials, such as robust_acc")
+        for name in search.objective:
+            if name.removeprefix("-") not in MEASURED_COLUMNS:
+                yield Fault("search.objective", unknown_name("column of results", name, MEASURED_COLUMNS))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(name.removeprefix("-") for name in self.search.objective)
+
+    def ask(self, count: int = 1) -> list[Point]:
+        points: list[Point] = []
+        while len(points) < count and not self.done:
+            points.append(self._next())
+            self.expect(points[-1])
+        return points
+
+    def expect(self, point: Mapping[str, Any]) -> None:
+        self._waiting[key_of(point)] = dict(point)
+
+    def tell(
+        self,
+        point: Mapping[str, Any],
+        *,
+        co: bool | None,
+        co_step: int | None = None,
+        total_steps: int | None = None,
+        values: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().tell(point, co=co, co_step=co_step, total_steps=total_steps, values=values)
+        self._waiting.pop(key_of(point), None)
+        found = [(values or {}).get(name) for name in self.columns]
+        numbers = tuple(float(value) for value in found if value is not None and math.isfinite(value))
+        self._values[key_of(point)] = numbers if len(numbers) == len(found) else None
+
+    def withdraw(self, point: Mapping[str, Any]) -> None:
+        """Take back a point; the sampler learns of it as of a trial that failed, so the budget counts it."""
+        self.tell(point, co=None)
+
+    @property
+    def done(self) -> bool:
+        return self._spent >= (self.search.trials or 0)
+
+    @property
+    def reason(self) -> str:
+        told = counted(self._spent, "trial was", "trials were")
+        return f"the budget is spent: {told} asked for" if self.done else ""
+
+    @property
+    def progress(self) -> str:
+        """The best trials so far."""
+        values = [v for key, v in self._values.items() if v and not self._answers[key].co]
+        if not values or len(self.search.objective) > 1:
+            return ""
+        (name,) = self.search.objective
+        best = (min if name.startswith("-") else max)(value for (value,) in values)
+        return f"best {self.columns[0]} without CO: {best:.4g}"
+
+    def files(self) -> dict[str, bytes]:
+        """The study as a journal, which ``optuna-dashboard`` opens."""
+        import optuna
+        from optuna.storages.journal import JournalFileBackend
+
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "study.log"
+            storage = optuna.storages.JournalStorage(JournalFileBackend(str(path)))
+            self._study(storage=storage, study_name="search")
+            return {"optuna.log": path.read_bytes()}
+
+    @property
+    def _spent(self) -> int:
+        return len(self._waiting) + len(self._answers)
+
+    def _study(self, **options: Any) -> optuna.Study:
+        """A study of all that was told and is waited for."""
+        import optuna
+
+        directions = optuna.study.StudyDirection
+        verbosity = optuna.logging.get_verbosity()
+        optuna.logging.set_verbosity(optuna.logging.WARNING)  # else it tells of each study that it made one
+        try:
+            study = optuna.create_study(
+                directions=[
+                    directions.MINIMIZE if n.startswith("-") else directions.MAXIMIZE for n in self.search.objective
+                ],
+                **options,
+            )
+            study.add_trials(self._trials())
+        finally:
+            optuna.logging.set_verbosity(verbosity)
+        return study
+
+    def _next(self) -> Point:
+        trial = self._study(sampler=self._sampler()).ask({axis.path: _distribution(axis) for axis in self._searched})
+        seed = next((axis for axis in self.axes if axis.path == SEED), None)
+        drawn = {SEED: seed.draw(self._draws("seed"))} if seed else {}
+        values = {axis.path: _value(axis, trial.params[axis.path]) for axis in self._searched} | drawn
+        return {axis.path: values[axis.path] for axis in self.axes}
+
+    def _draws(self, purpose: str) -> random.Random:
+        return random.Random(f"{self.search.seed} {purpose} {self._spent}")
+
+    def _sampler(self) -> optuna.samplers.BaseSampler:
+        import optuna
+
+        seed = self._draws("sampler").randrange(2**31)
+        kinds: dict[str, Any] = {
+            "tpe": optuna.samplers.TPESampler,
+            "random": optuna.samplers.RandomSampler,
+        }
+        sampler: optuna.samplers.BaseSampler = kinds[self.search.sampler](seed=seed)
+        return sampler
+
+    def _trials(self) -> list[optuna.trial.FrozenTrial]:
+        """What was told and what is waited for, as Optuna's trials."""
+        import optuna
+
+        states = optuna.trial.TrialState
+        trials = []
+        for key, point in [(k, a.point) for k, a in self._answers.items()] + list(self._waiting.items()):
+            values = self._values.get(key)
+            waits = key in self._waiting
+            trial = optuna.trial.create_trial(
+                state=states.RUNNING if waits else states.FAIL if values is None else states.COMPLETE,
+                values=values,
+                params={axis.path: _param(axis, point[axis.path]) for axis in self._searched},
+                distributions={axis.path: _distribution(axis) for axis in self._searched},
+                user_attrs={"point": json.dumps(point)},
+                constraints=None if waits or values is None else {CO: 1.0 if self._answers[key].co else -1.0},
+            )
+            trials.append(trial)
+        return trials
+
+
+def _distribution(axis: Axis) -> optuna.distributions.BaseDistribution:
+    """A grid of numbers is an order of its values, any other grid a choice."""
+    import optuna
+
+    if axis.kind == "grid":
+        if numbers_of(axis.values) is not None:
+            return optuna.distributions.IntDistribution(0, len(axis.values) - 1)
+        return optuna.distributions.CategoricalDistribution(list(range(len(axis.values))))
+    low, high = axis.values
+    if axis.kind == "int":
+        return optuna.distributions.IntDistribution(int(low), int(high))
+    return optuna.distributions.FloatDistribution(low, high, log=axis.kind == "loguniform")
+
+
+def _in_order(axis: Axis) -> list[Any]:
+    numbers = numbers_of(axis.values)
+    if numbers is None:
+        return list(axis.values)
+    return [value for _, value in sorted(zip(numbers, axis.values, strict=True), key=lambda pair: pair[0])]
+
+
+def _value(axis: Axis, param: Any) -> Any:
+    return _in_order(axis)[param] if axis.kind == "grid" else param
+
+
+def _param(axis: Axis, value: Any) -> Any:
+    """The parameter of a value; of a number that lies outside the axis now, the nearest one."""
+    if axis.kind == "grid":
+        return _in_order(axis).index(value)
+    low, high = axis.values
+    nearest = min(max(value, low), high)
+    return int(nearest) if axis.kind == "int" else float(nearest)
