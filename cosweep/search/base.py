@@ -57,7 +57,7 @@ class Strategy(ABC):
     def __init__(self, search: SearchSpec, axes: Sequence[Axis]) -> None:
         self.search, self.axes = search, tuple(axes)
         self._answers: dict[str, Answer] = {}
-        self._expected: set[str] = set()
+        self._waiting: dict[str, Point] = {}
         self._withdrawn: dict[str, Point] = {}
 
     @classmethod
@@ -93,7 +93,12 @@ class Strategy(ABC):
         if point.keys() != {axis.path for axis in self.axes}:
             expected = ", ".join(axis.path for axis in self.axes) or "no axes"
             raise ValueError(f"expected a point with {expected}; got {', '.join(point) or 'none'}")
-        self._answers[key_of(point)] = Answer(dict(point), co, co_step, total_steps)
+        self._learn(Answer(dict(point), co, co_step, total_steps, values))
+
+    def _learn(self, answer: Answer) -> None:
+        """Take an answer, in place of an earlier one for the same point."""
+        self._answers[key_of(answer.point)] = answer
+        self._waiting.pop(key_of(answer.point), None)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -106,11 +111,12 @@ class Strategy(ABC):
 
     def expect(self, point: Mapping[str, Any]) -> None:
         """Count a point as asked for, which an earlier run asked for and did not answer."""
-        self._expected.add(key_of(point))
+        self._waiting[key_of(point)] = dict(point)
 
     def withdraw(self, point: Mapping[str, Any]) -> None:
         """Take back a point that was asked for, since no trial is possible at its place, whatever the seed."""
         self._withdrawn[place_of(point)] = dict(point)
+        self._waiting.pop(key_of(point), None)
 
     @property
     @abstractmethod
@@ -157,7 +163,7 @@ class Planned(Strategy):
 
     @property
     def done(self) -> bool:
-        known = self._answers.keys() | self._expected  # told and expected points need not have been asked for
+        known = self._answers.keys() | self._waiting.keys()  # told and expected points need not have been asked for
         while self._next is not None and key_of(self._next) in known:
             self._advance()
         return self._next is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -40,12 +40,14 @@ class Answer:
         co: Whether it broke; None if it neither broke nor stayed healthy.
         co_step: Its breaking point; None without one.
         total_steps: Steps of the whole training.
+        values: Of the columns that the strategy wants; None if it wants none, or the trial failed.
     """
 
     point: Point
     co: bool | None
     co_step: int | None = None
     total_steps: int | None = None
+    values: Mapping[str, Any] | None = None
 
     @property
     def share(self) -> float | None:

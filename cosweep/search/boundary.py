@@ -59,7 +59,6 @@ class Boundary(Strategy):
         self._seeds = next((axis for axis in self.axes if axis.path == SEED), None)
         self._rng = random.Random(search.seed)
         self._corners = list(_corners(self.axes))
-        self._waiting: dict[str, Point] = {}
         self._seeds_at: dict[str, set[str]] = {}
         self._belief: Belief | None = None
         self._unclear: Belief | None = None
@@ -102,27 +101,17 @@ class Boundary(Strategy):
         return points
 
     def expect(self, point: Mapping[str, Any]) -> None:
-        self._waiting[key_of(point)] = dict(point)
+        super().expect(point)
         self._note_seed(point)
 
-    def tell(
-        self,
-        point: Mapping[str, Any],
-        *,
-        co: bool | None,
-        co_step: int | None = None,
-        total_steps: int | None = None,
-        values: Mapping[str, Any] | None = None,
-    ) -> None:
-        super().tell(point, co=co, co_step=co_step, total_steps=total_steps, values=values)
-        self._waiting.pop(key_of(point), None)
-        self._note_seed(point)
+    def _learn(self, answer: Answer) -> None:
+        super()._learn(answer)
+        self._note_seed(answer.point)
         self._belief = self._unclear = None
         self._has_news = True
 
     def withdraw(self, point: Mapping[str, Any]) -> None:
         super().withdraw(point)
-        self._waiting.pop(key_of(point), None)
         self._unclear = None
         self._has_news = True
 

@@ -14,6 +14,7 @@ from cosweep.errors import Fault, unknown_name
 from cosweep.results.schema import MEASURED_COLUMNS
 from cosweep.search.axes import SEED, Axis, Point, numbers_of
 from cosweep.search.base import SearchSpec, Strategy, key_of
+from cosweep.search.belief import Answer
 from cosweep.wording import counted
 
 if TYPE_CHECKING:
@@ -36,8 +37,6 @@ class OptunaSearch(Strategy):
     def __init__(self, search: SearchSpec, axes: Sequence[Axis]) -> None:
         super().__init__(search, axes)
         self._searched = [axis for axis in self.axes if axis.path != SEED]
-        self._waiting: dict[str, Point] = {}
-        self._values: dict[str, tuple[float, ...] | None] = {}
 
     @classmethod
     def faults(cls, search: SearchSpec, axes: Sequence[Axis]) -> Iterator[Fault]:
@@ -62,24 +61,6 @@ class OptunaSearch(Strategy):
             self.expect(points[-1])
         return points
 
-    def expect(self, point: Mapping[str, Any]) -> None:
-        self._waiting[key_of(point)] = dict(point)
-
-    def tell(
-        self,
-        point: Mapping[str, Any],
-        *,
-        co: bool | None,
-        co_step: int | None = None,
-        total_steps: int | None = None,
-        values: Mapping[str, Any] | None = None,
-    ) -> None:
-        super().tell(point, co=co, co_step=co_step, total_steps=total_steps, values=values)
-        self._waiting.pop(key_of(point), None)
-        found = [(values or {}).get(name) for name in self.columns]
-        numbers = tuple(float(value) for value in found if value is not None and math.isfinite(value))
-        self._values[key_of(point)] = numbers if len(numbers) == len(found) else None
-
     def withdraw(self, point: Mapping[str, Any]) -> None:
         """Take back a point; the sampler learns of it as of a trial that failed, so the budget counts it."""
         self.tell(point, co=None)
@@ -96,11 +77,11 @@ class OptunaSearch(Strategy):
     @property
     def progress(self) -> str:
         """The best trials so far."""
-        values = [v for key, v in self._values.items() if v and not self._answers[key].co]
-        if not values or len(self.search.objective) > 1:
+        found = [values for answer in self._answers.values() if (values := self._reached(answer)) and not answer.co]
+        if not found or len(self.search.objective) > 1:
             return ""
         (name,) = self.search.objective
-        best = (min if name.startswith("-") else max)(value for (value,) in values)
+        best = (min if name.startswith("-") else max)(value for (value,) in found)
         return f"best {self.columns[0]} without CO: {best:.4g}"
 
     def files(self) -> dict[str, bytes]:
@@ -144,6 +125,12 @@ class OptunaSearch(Strategy):
         values = {axis.path: _value(axis, trial.params[axis.path]) for axis in self._searched} | drawn
         return {axis.path: values[axis.path] for axis in self.axes}
 
+    def _reached(self, answer: Answer) -> tuple[float, ...] | None:
+        """Values of the objectives; None if one is missing or no finite number."""
+        found = [(answer.values or {}).get(name) for name in self.columns]
+        numbers = tuple(float(value) for value in found if value is not None and math.isfinite(value))
+        return numbers if len(numbers) == len(found) else None
+
     def _draws(self, purpose: str) -> random.Random:
         return random.Random(f"{self.search.seed} {purpose} {self._spent}")
 
@@ -164,16 +151,15 @@ class OptunaSearch(Strategy):
 
         states = optuna.trial.TrialState
         trials = []
-        for key, point in [(k, a.point) for k, a in self._answers.items()] + list(self._waiting.items()):
-            values = self._values.get(key)
-            waits = key in self._waiting
+        for answer in [*self._answers.values(), *(Answer(point, None) for point in self._waiting.values())]:
+            values, waits = self._reached(answer), key_of(answer.point) in self._waiting
             trial = optuna.trial.create_trial(
                 state=states.RUNNING if waits else states.FAIL if values is None else states.COMPLETE,
                 values=values,
-                params={axis.path: _param(axis, point[axis.path]) for axis in self._searched},
+                params={axis.path: _param(axis, answer.point[axis.path]) for axis in self._searched},
                 distributions={axis.path: _distribution(axis) for axis in self._searched},
-                user_attrs={"point": json.dumps(point)},
-                constraints=None if waits or values is None else {CO: 1.0 if self._answers[key].co else -1.0},
+                user_attrs={"point": json.dumps(answer.point)},
+                constraints=None if values is None else {CO: 1.0 if answer.co else -1.0},
             )
             trials.append(trial)
         return trials
