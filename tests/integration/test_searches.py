@@ -101,7 +101,7 @@ def test_the_specs_of_a_search_are_not_known_ahead(tmp_path: Path) -> None:
     specs = subprocess.run(
         [COSWEEP, "validate", "line.yaml", "--specs"], cwd=tmp_path, capture_output=True, text=True, timeout=300
     )
-    assert specs.returncode == 1
+    assert specs.returncode == 2
     assert "a boundary search finds its trials as it runs; leave out --specs" in " ".join(specs.stderr.split())
 
 
