@@ -71,7 +71,7 @@ def test_curvature_equals_that_of_dense_hessians(name: str, dtype: torch.dtype) 
     assert expected > 1e-3
     assert curvature(model, x.to(dtype), y, iterations=40) == pytest.approx(expected, rel=1e-4)
     assert curvature(model, x.to(dtype), y, iterations=18) == pytest.approx(expected, rel=5e-3)
-    # How much ten iterations leave is up to the start: 4.2 % at most for 25 starts by each of two generators, on four models.
+    # How much ten iterations leave is up to the start: 4.2 % at most for 25 starts by two generators, on four models.
     assert 0.95 < curvature(model, x.to(dtype), y) / expected < 1 + 1e-4
 
 
