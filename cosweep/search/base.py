@@ -24,7 +24,7 @@ class SearchSpec(Spec):
         seed: Of what the strategy draws.
         order: In which a grid asks: along its ``axes``, or at ``random``, so that a part of it is already a picture.
         objective: Columns of ``trials`` that an Optuna search makes as high as it can; with a minus sign, as low.
-        sampler: Of Optuna's: tree of Parzen estimators, or at random.
+        sampler: Of Optuna's: tree of Parzen estimators, Gaussian process, or at random.
         tolerance: A boundary search ends when the breaking line is known to this, in the unit of the first numeric
             axis; null is when the budget is spent.
     """
@@ -34,7 +34,7 @@ class SearchSpec(Spec):
     seed: int = number(0, low=0)
     order: Literal["axes", "random"] = "axes"
     objective: tuple[str, ...] = ("robust_acc",)
-    sampler: Literal["tpe", "random"] = "tpe"
+    sampler: Literal["tpe", "gp", "random"] = "tpe"
     tolerance: float | None = number(None, above=0.0, pixels=True)
 
 

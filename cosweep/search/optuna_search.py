@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 CO = "co"
 """Name of the constraint: positive where training broke."""
+_MOST_TRIES = 200
 
 
 class OptunaSearch(Strategy):
@@ -37,6 +38,7 @@ class OptunaSearch(Strategy):
     def __init__(self, search: SearchSpec, axes: Sequence[Axis]) -> None:
         super().__init__(search, axes)
         self._searched = [axis for axis in self.axes if axis.path != SEED]
+        self._exhausted = False
 
     @classmethod
     def faults(cls, search: SearchSpec, axes: Sequence[Axis]) -> Iterator[Fault]:
@@ -57,8 +59,12 @@ class OptunaSearch(Strategy):
     def ask(self, count: int = 1) -> list[Point]:
         points: list[Point] = []
         while len(points) < count and not self.done:
-            points.append(self._next())
-            self.expect(points[-1])
+            point = self._next()
+            if point is None:
+                self._exhausted = True
+                break
+            self.expect(point)
+            points.append(point)
         return points
 
     def withdraw(self, point: Mapping[str, Any]) -> None:
@@ -67,11 +73,13 @@ class OptunaSearch(Strategy):
 
     @property
     def done(self) -> bool:
-        return self._spent >= (self.search.trials or 0)
+        return self._exhausted or self._spent >= (self.search.trials or 0)
 
     @property
     def reason(self) -> str:
         told = counted(self._spent, "trial was", "trials were")
+        if self._exhausted:
+            return f"no point is left that was not asked for, after {counted(self._spent, 'trial')}"
         return f"the budget is spent: {told} asked for" if self.done else ""
 
     @property
@@ -118,12 +126,18 @@ class OptunaSearch(Strategy):
             optuna.logging.set_verbosity(verbosity)
         return study
 
-    def _next(self) -> Point:
+    def _next(self) -> Point | None:
+        """What the sampler proposes; where that was asked for, another seed or a random point."""
         trial = self._study(sampler=self._sampler()).ask({axis.path: _distribution(axis) for axis in self._searched})
-        seed = next((axis for axis in self.axes if axis.path == SEED), None)
-        drawn = {SEED: seed.draw(self._draws("seed"))} if seed else {}
-        values = {axis.path: _value(axis, trial.params[axis.path]) for axis in self._searched} | drawn
-        return {axis.path: values[axis.path] for axis in self.axes}
+        proposed = {axis.path: _value(axis, trial.params[axis.path]) for axis in self._searched}
+        draws, known = self._draws("point"), self._answers.keys() | self._waiting.keys()
+        for attempt in range(_MOST_TRIES):
+            random_values = {axis.path: axis.draw(draws) for axis in self.axes}
+            values = random_values | (proposed if attempt < _MOST_TRIES // 2 else {})
+            point = {axis.path: values[axis.path] for axis in self.axes}
+            if key_of(point) not in known:
+                return point
+        return None
 
     def _reached(self, answer: Answer) -> tuple[float, ...] | None:
         """Values of the objectives; None if one is missing or no finite number."""
@@ -140,6 +154,7 @@ class OptunaSearch(Strategy):
         seed = self._draws("sampler").randrange(2**31)
         kinds: dict[str, Any] = {
             "tpe": optuna.samplers.TPESampler,
+            "gp": optuna.samplers.GPSampler,
             "random": optuna.samplers.RandomSampler,
         }
         sampler: optuna.samplers.BaseSampler = kinds[self.search.sampler](seed=seed)
