@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import math
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -60,26 +61,28 @@ TRUTHS: dict[str, tuple[Truth, float]] = {
 CATEGORIES = {"two lines": 2}
 
 
-class Trials:
+class Trials(ABC):
     """What a way to choose points may ask, what it costs, and which answer is right.
 
     Attributes:
+        space: As in a definition.
         axes: Of the space.
         mesh: Places on which the belief is judged.
         right: Whether training breaks there for most seeds.
     """
 
+    space: dict[str, Any]
     axes: tuple[Axis, ...]
     mesh: list[Point]
     right: list[bool]
 
+    @abstractmethod
     def answer(self, point: Point) -> tuple[Answer, float]:
         """The trial at a point, and its cost: in whole trainings, or in seconds."""
-        raise NotImplementedError
 
+    @abstractmethod
     def points(self) -> list[Point]:
         """A full grid with two seeds."""
-        raise NotImplementedError
 
 
 class Simulated(Trials):
@@ -179,7 +182,7 @@ class Asking:
 
     def __init__(self, trials: Trials, count: int, seed: int) -> None:
         self.trials, self.told = trials, list[Answer]()
-        self.strategy: Strategy = make_strategy({"kind": "boundary", "trials": count, "seed": seed}, trials.space)  # type: ignore[attr-defined]
+        self.strategy: Strategy = make_strategy({"kind": "boundary", "trials": count, "seed": seed}, trials.space)
 
     def ask(self) -> list[Point]:
         return self.strategy.ask(AT_ONCE)
